@@ -1,0 +1,179 @@
+"""What there is: name → Entry, one dict literal each, imported lazily; third parties add through one entry point.
+
+An entry without a target is planned for and not part of this version: a plan lists its jobs, and says that the
+code is missing. Facts are what planning needs to know, so that it needs neither torch nor data.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from mtp_bench.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a thing lies (``module:attr``) and what is known of it beforehand."""
+
+    target: str | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _dataset(target: str | None, task: str, folder: str, source: str) -> Entry:
+    return Entry(target, {"task": task, "folder": folder, "source": source})
+
+
+DATASETS: dict[str, Entry] = {
+    "EuroSAT": _dataset(
+        "mtp_bench.datasets.cards.eurosat:CARD", "classification", "EuroSAT",
+        "EuroSAT_RGB.zip of https://zenodo.org/records/7711810"),
+    "RESISC45": _dataset(
+        "mtp_bench.datasets.cards.resisc45:CARD", "classification", "RESISC45",
+        "NWPU-RESISC45.rar of https://gcheng-nwpu.github.io/"),
+    "xView": _dataset(None, "detection", "xView", "https://challenge.xviewdataset.org"),
+    "DIOR": _dataset(None, "detection", "DIOR", "https://gcheng-nwpu.github.io/"),
+    "DIOR-R": _dataset(None, "rotated_detection", "DIOR", "https://gcheng-nwpu.github.io/"),
+    "FAIR1M-2.0": _dataset(None, "rotated_detection", "FAIR1M-2.0", "https://gaofen-challenge.com"),
+    "DOTA-v1.0": _dataset(
+        None, "rotated_detection", "DOTA-v1.0", "https://captain-whu.github.io/DOTA/"),
+    "DOTA-v2.0": _dataset(
+        None, "rotated_detection", "DOTA-v2.0", "https://captain-whu.github.io/DOTA/"),
+    "SpaceNet-v1": _dataset(
+        None, "segmentation", "SpaceNet-v1", "s3://spacenet-dataset/spacenet/SN1_buildings"),
+    "LoveDA": _dataset(None, "segmentation", "LoveDA", "https://zenodo.org/records/5706578"),
+    "OSCD": _dataset(None, "change_detection", "OSCD", "https://rcdaudt.github.io/oscd/"),
+    "WHU-CD": _dataset(
+        None, "change_detection", "WHU-CD", "https://gpcv.whu.edu.cn/data/building_dataset.html"),
+    "LEVIR-CD": _dataset(None, "change_detection", "LEVIR-CD", "https://justchenhao.github.io/LEVIR/"),
+    "SVCD": _dataset(
+        None, "change_detection", "SVCD", "ChangeDetectionDataset.rar (Lebedev et al., 2018)"),
+    "Million-AID": _dataset(None, "pretraining", "Million-AID", "https://captain-whu.github.io/DiRS/"),
+    "SAMRS": _dataset(None, "pretraining", "SAMRS", "https://github.com/ViTAE-Transformer/SAMRS"),
+}
+
+BACKBONES: dict[str, Entry] = {
+    "timm/": Entry("mtp_bench.backbones.timm_pyramid:create", {"family": True}),
+    "vit_b_rvsa": Entry(None),
+    "vit_l_rvsa": Entry(None),
+    "internimage_xl": Entry(None),
+}
+"""A name that ends in '/' is a family: ``timm/<any timm model>``."""
+
+RECIPES: dict[str, Entry] = {
+    "scratch": Entry("mtp_bench.recipes.scratch:prepare", {"first": True}),
+    "imp": Entry("mtp_bench.recipes.imp:prepare", {"first": True}),
+    "mae": Entry(None, {"first": True, "runs_on": "Million-AID"}),
+    "mtp": Entry(None, {"runs_on": "SAMRS"}),
+}
+"""Stages. ``runs_on``: the dataset of the stage's own training; without it a stage can only be loaded."""
+
+TASKS: dict[str, Entry] = {
+    "classification": Entry("mtp_bench.tasks.classification:TASK", {"short": "scene classification"}),
+    "detection": Entry(None, {"short": "horizontal detection"}),
+    "rotated_detection": Entry(None, {"short": "rotated detection"}),
+    "segmentation": Entry(None, {"short": "semantic segmentation"}),
+    "change_detection": Entry(None, {"short": "change detection"}),
+}
+
+FORMATS: dict[str, Entry] = {
+    "terminal": Entry("mtp_bench.report.to_terminal:render"),
+    "markdown": Entry("mtp_bench.report.to_markdown:render", {"suffix": "md"}),
+    "csv": Entry("mtp_bench.report.to_csv:render", {"suffix": "csv"}),
+    "json": Entry("mtp_bench.report.to_json:render", {"suffix": "json"}),
+}
+
+PROTOCOLS: tuple[str, ...] = ("paper", "demo")
+
+KINDS: dict[str, dict[str, Entry]] = {
+    "dataset": DATASETS,
+    "backbone": BACKBONES,
+    "recipe stage": RECIPES,
+    "task": TASKS,
+    "format": FORMATS,
+}
+
+ENTRY_POINTS = "mtp_bench.catalog"
+"""Third parties: an entry point named ``kind/name`` whose value is the target, e.g. ``dataset/MySet``."""
+
+
+@cache
+def plugins() -> dict[tuple[str, str], metadata.EntryPoint]:
+    """Entry points of installed packages, by kind and name; an unknown kind is an error, not a warning."""
+    found: dict[tuple[str, str], metadata.EntryPoint] = {}
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        kind, _, name = point.name.partition("/")
+        if kind not in KINDS or not name:
+            raise UserError(
+                f"plug-in {point.name!r} ({point.value}): the name must be kind/name with a kind of: "
+                f"{', '.join(KINDS)}"
+            )
+        if name in KINDS[kind] or (kind, name) in found:
+            raise UserError(f"plug-in {point.name!r} ({point.value}): this name is taken")
+        found[kind, name] = point
+    return found
+
+
+def _plugin_entry(point: metadata.EntryPoint) -> Entry:
+    """A plug-in is its Entry: it must say the same facts as ours."""
+    entry = point.load()
+    if not isinstance(entry, Entry):
+        raise UserError(f"plug-in {point.name!r} ({point.value}) is not a mtp_bench.catalog.Entry")
+    return entry
+
+
+def names(kind: str) -> list[str]:
+    """All names of a kind, ours first."""
+    return [*KINDS[kind], *(name for k, name in plugins() if k == kind)]
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry of a name. ``UserError`` with the nearest name where there is none."""
+    table = KINDS[kind]
+    if name in table and not name.endswith("/"):
+        return table[name]
+    family = name.partition("/")[0] + "/"
+    if "/" in name and family in table:
+        _check_member(kind, family, name)
+        return table[family]
+    if (kind, name) in plugins():
+        return _plugin_entry(plugins()[kind, name])
+    known = [f"{n}<model>" if n.endswith("/") else n for n in names(kind)]
+    raise UserError(f"unknown {kind} '{name}': {nearest(name, known)}")
+
+
+def _check_member(kind: str, family: str, name: str) -> None:
+    known = timm_names()
+    plain = name.removeprefix(family).partition(".")[0]
+    if known and plain not in known:
+        hint = nearest(plain, sorted(known)) if len(known) else ""
+        hint = hint if hint.startswith("did") else "see timm.list_models()"
+        raise UserError(f"unknown {kind} '{name}': {hint}")
+
+
+@cache
+def timm_names() -> frozenset[str]:
+    """Names of timm's models, read from its source without importing it (and torch); empty where it is absent."""
+    spec = util.find_spec("timm")
+    if spec is None or not spec.submodule_search_locations:
+        return frozenset()
+    pattern = re.compile(r"@register_model\s+def\s+(\w+)\(")
+    found: set[str] = set()
+    for path in Path(spec.submodule_search_locations[0], "models").glob("*.py"):
+        found.update(pattern.findall(path.read_text(encoding="utf-8")))
+    return frozenset(found)
+
+
+def load(kind: str, name: str) -> Any:
+    """Import what a name stands for."""
+    entry = find(kind, name)
+    if entry.target is None:
+        raise UserError(f"{kind} '{name}' is not part of this version of mtp-bench")
+    module, _, attribute = entry.target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,40 @@
+"""The command line: thin commands that parse, call one function and print. Nothing heavy at import."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from mtp_bench.cli import data, jobs, listing, machine, report, run
+from mtp_bench.errors import UserError
+
+app = typer.Typer(
+    help="Which pretraining of a remote-sensing backbone is best, for which task, at what cost?",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("plan")(run.plan)
+app.command("status")(jobs.status)
+app.command("logs")(jobs.logs)
+app.command("cancel")(jobs.cancel)
+app.command("forget")(jobs.forget)
+app.command("report")(report.report)
+app.command("list")(listing.list_names)
+app.command("doctor")(machine.doctor)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run a command; a ``UserError`` becomes one line for each problem, and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        for line in error.lines:
+            print(line, file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

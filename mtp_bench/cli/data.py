@@ -1,0 +1,42 @@
+"""``data``: the datasets' own commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Datasets: render miniatures in the official layouts.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """A group even while it has one command."""
+
+
+@app.command()
+def demo(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="datasets")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="every dataset that has a miniature")] = False,
+    output: Annotated[Path, typer.Option(help="folder to write to; becomes a data folder")] = Path("demo-data"),
+) -> None:
+    """Render synthetic miniatures of datasets, in their official layouts."""
+    from mtp_bench import catalog
+    from mtp_bench.datasets.scenes.miniature import MINIATURES, write_miniature
+    from mtp_bench.errors import UserError, nearest
+
+    chosen = list(MINIATURES) if everything else names or []
+    if not chosen:
+        raise UserError(f"data demo: name datasets ({', '.join(MINIATURES)}), or give --all")
+    for name in chosen:
+        if name not in MINIATURES:
+            raise UserError(f"data demo: no miniature of '{name}': {nearest(name, list(MINIATURES))}")
+    for name in chosen:
+        root = output / str(catalog.find("dataset", name).facts["folder"])
+        if root.exists():
+            raise UserError(f"{root}: is there already: choose another --output, or remove it")
+        root.parent.mkdir(parents=True, exist_ok=True)
+        write_miniature(name, root)
+        print(f"{name}: {root} (synthetic)", file=sys.stderr)

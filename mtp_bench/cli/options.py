@@ -1,0 +1,71 @@
+"""Options that several commands share, and the folders that they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mtp_bench.suite.plan import Plan
+    from mtp_bench.suite.schema import Roots
+
+Only = Annotated[
+    list[str], typer.Option("--only", metavar="KEY=VALUE", help="task, dataset, backbone, recipe or seed; repeats")
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", envvar="MTP_BENCH_DATA", help="folder that holds the datasets")
+]
+WeightsFolder = Annotated[
+    Path | None, typer.Option("--weights", envvar="MTP_BENCH_WEIGHTS", help="folder that holds weights files")
+]
+Runs = Annotated[Path, typer.Option("--runs", envvar="MTP_BENCH_RUNS", help="run folders: checkpoints, logs")]
+Results = Annotated[Path, typer.Option("--results", envvar="MTP_BENCH_RESULTS", help="records and leaderboards")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="a suite's YAML file, or a suite planned before")]
+
+RUNS = Path("runs")
+RESULTS = Path("results")
+
+
+def roots_of(data: Path | None, weights: Path | None, runs: Path, results: Path) -> Roots:
+    """The folders of this invocation, absolute. ``UserError`` for one that was named and is not there."""
+    from mtp_bench.errors import UserError
+    from mtp_bench.store.paths import cache_root
+    from mtp_bench.suite.schema import Roots
+
+    for flag, folder in (("--data", data), ("--weights", weights)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise UserError(f"{flag} {folder}: not a folder")
+    return Roots(
+        runs=str(runs.absolute()), results=str(results.absolute()),
+        data=str(data.absolute()) if data else None,
+        weights=str(weights.absolute()) if weights else None,
+        cache=str(cache_root().absolute()),
+    )
+
+
+def plan_of(suite: str, only: list[str], results: Path) -> Plan:
+    """The plan of a suite file, or of a suite planned before by its name, narrowed to what was asked."""
+    from mtp_bench.suite.load import load_suite
+    from mtp_bench.suite.plan import make_plan, select
+
+    return select(make_plan(load_suite(suite_path(suite, results))), only)
+
+
+def suite_path(suite: str, results: Path) -> Path:
+    """A path as it is; a name through the ``plan.json`` that an earlier plan left."""
+    import json
+
+    from mtp_bench.errors import UserError, nearest
+
+    path = Path(suite)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return path
+    planned = results / suite / "plan.json"
+    if planned.is_file():
+        return Path(str(json.loads(planned.read_text())["file"]))
+    known = sorted(p.parent.name for p in results.glob("*/plan.json"))
+    hint = nearest(suite, known) if known else "give the path of a suite's YAML file"
+    raise UserError(f"{suite}: no suite of this name was planned in {results}: {hint}")

@@ -1,0 +1,111 @@
+"""What a run shows: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from mtp_bench.executors.drive import Snapshot
+    from mtp_bench.suite.plan import Plan
+
+PLAIN_SECONDS = 10.0
+
+
+class View:
+    """Use as a context; ``show`` takes snapshots as they come."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, refresh_per_second=4) if sys.stderr.isatty() else None
+        self._total = len(plan.jobs)
+        self._states: dict[str, str] = {}
+        self._printed = 0.0
+        self._begun = time.monotonic()
+        self._done_before: int | None = None
+
+    def __enter__(self) -> View:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def preparing(self, name: str, done: int, total: int) -> None:
+        """Progress of what comes before the first job."""
+        line = f"rendering the miniature of {name}: {done} / {total}"
+        if self._live:
+            self._live.update(Text(line))
+        elif done in (1, total) or time.monotonic() - self._printed > PLAIN_SECONDS:
+            self._say(line)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Take note of a snapshot."""
+        if self._live:
+            self._live.update(self._table(snapshot))
+            return
+        if not self._states:
+            self._say(self._summary(snapshot))
+        for job, state in snapshot.states.items():
+            if state != self._states.get(job, state):
+                self._say(f"{state}: {job}")
+        self._states = dict(snapshot.states)
+        if time.monotonic() - self._printed > PLAIN_SECONDS:
+            for job, progress in snapshot.progress.items():
+                self._say(f"{job}: {describe(progress)}")
+            self._say(self._summary(snapshot))
+
+    def _say(self, line: str) -> None:
+        self._printed = time.monotonic()
+        print(line, file=sys.stderr, flush=True)
+
+    def _summary(self, snapshot: Snapshot) -> str:
+        counts = Counter(snapshot.states.values())
+        done = counts["done"]
+        if self._done_before is None:
+            self._done_before = done
+        parts = [f"{counts[state]} {state}" for state in counts if state != "done"]
+        text = f"{done} / {self._total} jobs done" + (f", {', '.join(parts)}" if parts else "")
+        new, left = done - self._done_before, self._total - done
+        if new and left:
+            text += f", about {_clock((time.monotonic() - self._begun) / new * left)} left"
+        return text
+
+    def _table(self, snapshot: Snapshot) -> Table:
+        table = Table(title=self._summary(snapshot), title_justify="left", box=None, pad_edge=False)
+        table.add_column("running")
+        table.add_column("progress")
+        for job, progress in snapshot.progress.items():
+            table.add_row(job, describe(progress))
+        return table
+
+
+def describe(progress: dict[str, Any]) -> str:
+    """``train 30/60 (epoch 0.2/0.5), loss 1.234, 24 images/s, 0:12 left``."""
+    if not progress:
+        return "starting"
+    parts = [f"{progress['phase']} {progress['iteration']}/{progress['total']} "
+             f"(epoch {progress['epoch']:.1f}/{progress['epochs']:.1f})"]
+    if progress["loss"] is not None:
+        parts.append(f"loss {progress['loss']:.3f}")
+    if progress["images_per_s"]:
+        parts += [f"{progress['images_per_s']:.0f} images/s", f"{_clock(progress['eta_seconds'])} left"]
+    return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

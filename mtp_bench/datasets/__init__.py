@@ -1,0 +1,1 @@
+"""Benchmarks: cards (facts), formats (readers), scenes (the demo's renderer)."""

@@ -1,0 +1,71 @@
+"""From a dataset's name and variant to its samples: find the release, or render the miniature once."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from mtp_bench import catalog
+from mtp_bench.datasets.cards.card import Card
+from mtp_bench.datasets.samples import ReadData
+from mtp_bench.datasets.scenes import RENDERER_VERSION
+from mtp_bench.errors import UserError
+from mtp_bench.store.paths import find_folder
+
+Progress = Callable[[int, int], None]
+MINIATURE_SEED = 0
+
+
+def card_of(name: str) -> Card:
+    """The card of a benchmark."""
+    card: Card = catalog.load("dataset", name)
+    return card
+
+
+def miniature_root(name: str, cache: Path) -> Path:
+    """Where the miniature of a dataset lies: keyed by all that produced it."""
+    return cache / "miniatures" / f"{name}-v{RENDERER_VERSION}-s{MINIATURE_SEED}"
+
+
+def locate(name: str, variant: str, data: Path | None, cache: Path) -> Path:
+    """The dataset's folder. ``UserError`` says what to put where."""
+    if variant == "miniature":
+        return miniature_root(name, cache)
+    facts = catalog.find("dataset", name).facts
+    if data is None:
+        raise UserError(
+            f"{name}: no data folder named: give --data DIR or set MTP_BENCH_DATA, with "
+            f"{facts['source']} unpacked in DIR/{facts['folder']}"
+        )
+    folder = find_folder(data, facts["folder"])
+    if folder is None:
+        raise UserError(f"{name}: no folder {data / facts['folder']}: unpack {facts['source']} there")
+    return folder
+
+
+def render_missing(name: str, cache: Path, progress: Progress | None = None) -> bool:
+    """Render a miniature that is not there yet; whether it had to be."""
+    root = miniature_root(name, cache)
+    if root.is_dir():
+        return False
+    from mtp_bench.datasets.scenes.miniature import write_miniature
+
+    root.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_miniature(name, root, seed=MINIATURE_SEED, progress=progress)
+    except OSError as error:
+        if not root.is_dir():  # another process was first
+            raise UserError(f"{root}: cannot be written ({error.strerror})") from error
+    return True
+
+
+def read_data(name: str, variant: str, data: Path | None, cache: Path) -> ReadData:
+    """The samples of a dataset through its card's reader."""
+    card = card_of(name)
+    module, _, attribute = card.reader.partition(":")
+    root = locate(name, variant, data, cache)
+    if variant == "miniature":
+        render_missing(name, cache)
+    found: ReadData = getattr(importlib.import_module(module), attribute)(root, card, variant)
+    return found

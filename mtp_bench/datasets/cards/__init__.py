@@ -1,0 +1,1 @@
+"""Dataset cards: one file a dataset, data only."""

@@ -1,0 +1,62 @@
+"""What a dataset card holds: the facts of one benchmark, as the reader, the checks and the report need them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: the share of every class that it takes, and how many images that is in the release."""
+
+    share: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Seeded, stratified splits, where the published list is not to be had."""
+
+    train: Split
+    test: Split
+    seed: int
+    """A constant of the card, never of a run."""
+    source: str
+    """Where the split comes from, as printed beside the figures."""
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    name: str
+    unit: str
+    higher_is_better: bool
+    definition: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A benchmark dataset. ``reader`` is named as ``module:attr`` and imported when a job needs it."""
+
+    name: str
+    task: str
+    classes: tuple[str, ...]
+    """In label order."""
+    class_counts: dict[str, int]
+    """Images of each class in the release."""
+    image_size: int
+    splits: Splits
+    metric: MetricCard
+    reader: str
+    layouts: tuple[str, ...]
+    """Folders, relative to the dataset's own, that may hold the class folders; as downloaded."""
+    suffixes: tuple[str, ...]
+    miniature_classes: tuple[str, ...]
+    """Classes that the rendered miniature holds; the others stay, empty."""
+    licence: str
+    source: str
+    citation: str
+    overlaps: tuple[str, ...] = ()
+    """Pretraining sets known to hold images of this benchmark."""
+    defects: tuple[str, ...] = ()
+    kind: Literal["benchmark"] = "benchmark"

@@ -1,0 +1,68 @@
+"""Labelled images as a torch dataset: samples through a transform."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from mtp_bench.datasets.access import card_of, read_data
+from mtp_bench.datasets.augment import test_transform, train_transform
+from mtp_bench.datasets.samples import LabelledImage, fraction
+from mtp_bench.errors import UserError
+from mtp_bench.suite.schema import Protocol
+
+Sample = dict[str, Any]
+
+
+def load_rgb(path: Path) -> Image.Image:
+    """An image as 8-bit RGB. ``UserError`` names a file that is none."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: cannot be read as an image ({error}): restore it from the release") from None
+
+
+class LabelledImages(Dataset[Sample]):
+    """One split of a classification dataset.
+
+    Items: ``inputs`` (3, S, S) float and normalised, ``labels`` and ``indices`` int.
+    """
+
+    def __init__(
+        self, source: dict[str, Any], split: str, protocol: dict[str, Any],
+        mean: Sequence[float], std: Sequence[float], fraction_seed: int = 0,
+    ) -> None:
+        """``source``: name, variant, and the data and cache folders; ``protocol``: a Protocol's JSON form."""
+        settings = Protocol.model_validate_json(json.dumps(protocol))
+        data = Path(source["data"]) if source["data"] else None
+        read = read_data(source["name"], source["variant"], data, Path(source["cache"]))
+        self.samples: tuple[LabelledImage, ...] = read.splits[split]
+        if split == "train":
+            self.samples = fraction(self.samples, settings.train_fraction, fraction_seed)
+            self._transform = train_transform(settings, _rgb(mean), _rgb(std))
+        else:
+            self._transform = test_transform(settings.test, _rgb(mean), _rgb(std))
+        self.metainfo = {"classes": card_of(source["name"]).classes}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.samples[index]
+        return {
+            "inputs": self._transform(load_rgb(sample.path)),
+            "labels": torch.tensor(sample.label),
+            "indices": torch.tensor(index),
+        }
+
+
+def _rgb(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return (red, green, blue)

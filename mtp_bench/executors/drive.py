@@ -1,0 +1,210 @@
+"""One loop for every executor: start what is ready, watch, tell, until nothing is left to do."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from mtp_bench.executors.prepare import write_job
+from mtp_bench.store.paths import job_paths
+from mtp_bench.store.states import (
+    ENDED,
+    FAILED,
+    State,
+    StateFile,
+    read_state_file,
+    state_of,
+    write_state,
+)
+from mtp_bench.suite.plan import Job, Plan
+from mtp_bench.suite.schema import Resources, Roots
+
+POLL_SECONDS = 0.2
+LOOK_SECONDS = 2.0
+RESTARTS = 2
+"""How often a job that was killed from outside is started again within one run."""
+
+
+class Executor(Protocol):
+    """Where jobs run."""
+
+    capacity: int
+    resources: Resources
+
+    def start(self, job_file: Path) -> Any: ...
+
+    def ended(self, running: Any) -> int | None: ...
+
+    def stop(self, running: Any, *, at_once: bool = False) -> None: ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is going on: the state of every job, and how far the running ones are."""
+
+    states: dict[str, State]
+    progress: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    job: str
+    state: State
+    message: str
+    log: Path
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    states: dict[str, State]
+    failures: tuple[Failure, ...]
+    interrupted: bool
+
+
+@dataclass
+class _Run:
+    plan: Plan
+    roots: Roots
+    executor: Executor
+    command: tuple[str, ...]
+    mine: dict[str, Any] = field(default_factory=dict)
+    deaths: dict[str, int] = field(default_factory=dict)
+    stopping: bool = False
+    seen: dict[str, State] = field(default_factory=dict)
+    looked: float = 0.0
+
+    def paths(self, job: str) -> Any:
+        return job_paths(self.roots, job)
+
+    def states(self) -> dict[str, State]:
+        """Of all jobs; what is not ours is looked up on the disk every two seconds, and *done* stays done."""
+        if time.monotonic() - self.looked > LOOK_SECONDS:
+            self.looked = time.monotonic()
+            for job in self.plan.jobs:
+                if self.seen.get(job.id) != "done" and job.id not in self.mine:
+                    self.seen[job.id] = state_of(self.paths(job.id))
+        return self.seen | dict.fromkeys(self.mine, "running")
+
+    def look_again(self, job: str) -> None:
+        self.seen[job] = state_of(self.paths(job))
+
+
+def drive(
+    plan: Plan, roots: Roots, executor: Executor, command: tuple[str, ...],
+    tell: Callable[[Snapshot], None],
+) -> Summary:
+    """Run all jobs of a plan that are not done, each after what it needs.
+
+    A job that another run holds is waited for. Ctrl-C (or SIGTERM) asks the jobs to checkpoint and stop; a second
+    one ends them at once.
+    """
+    run = _Run(plan, roots, executor, command)
+    presses = 0
+
+    def on_signal(*_: object) -> None:
+        nonlocal presses
+        presses += 1
+        run.stopping = True
+        for running in list(run.mine.values()):
+            executor.stop(running, at_once=presses > 1)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while _step(run):
+            tell(Snapshot(run.states(), {job: _progress(run, job) for job in _running(run)}))
+            time.sleep(POLL_SECONDS)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    states = run.states()
+    tell(Snapshot(states, {}))
+    return Summary(states, tuple(_failures(run, states)), run.stopping)
+
+
+def _step(run: _Run) -> bool:
+    """Take note of what ended, start what is ready; whether anything is left to wait for."""
+    for job, running in list(run.mine.items()):
+        code = run.executor.ended(running)
+        if code is not None:
+            del run.mine[job]
+            _after(run, job, code)
+            run.look_again(job)
+    if run.stopping:
+        return bool(run.mine)
+    states = run.states()
+    for job in _blocked(run.plan.jobs, states):
+        needed = next(n for n in job.needs if states[n] in FAILED)
+        write_state(run.paths(job.id), StateFile(state="cancelled", message=f"needs {needed}, which failed"))
+        run.look_again(job.id)
+    states = run.states()
+    for job in run.plan.jobs:
+        if len(run.mine) >= run.executor.capacity:
+            break
+        if states[job.id] != "pending":
+            continue
+        run.look_again(job.id)
+        if run.seen[job.id] == "pending" and all(states[need] == "done" for need in job.needs):
+            job_file = write_job(job, run.executor.resources, run.roots, run.command)
+            (run.paths(job.id).run / "cancel").unlink(missing_ok=True)
+            run.mine[job.id] = run.executor.start(job_file)
+    return bool(run.mine) or any(state not in ENDED for state in run.states().values())
+
+
+def _blocked(jobs: Iterable[Job], states: dict[str, State]) -> list[Job]:
+    return [j for j in jobs if states[j.id] == "pending" and any(states[n] in FAILED for n in j.needs)]
+
+
+def _after(run: _Run, job: str, code: int) -> None:
+    """A worker writes its own end; one that was killed could not."""
+    paths = run.paths(job)
+    if state_of(paths) != "pending" or run.stopping:
+        return
+    if code == 0 or read_state_file(paths).state == "pending":
+        return
+    run.deaths[job] = run.deaths.get(job, 0) + 1
+    outside = code in (-signal.SIGKILL, -signal.SIGTERM)
+    if outside and run.deaths[job] <= RESTARTS:
+        return
+    last = read_state_file(paths)
+    ended = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    times = f" {run.deaths[job]} times" if run.deaths[job] > 1 else ""
+    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+    write_state(paths, last.model_copy(update={"state": "failed", "message": f"the worker was {ended}{times}{hint}"}))
+
+
+def _running(run: _Run) -> list[str]:
+    return [job for job, state in run.states().items() if state == "running"]
+
+
+def _progress(run: _Run, job: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(run.paths(job).progress.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _failures(run: _Run, states: dict[str, State]) -> list[Failure]:
+    return [
+        Failure(job, state, read_state_file(run.paths(job)).message, run.paths(job).log)
+        for job, state in states.items() if state in FAILED
+    ]
+
+
+def retry_failed(plan: Plan, roots: Roots) -> list[str]:
+    """Put failed and cancelled jobs back to pending; their attempts stay on record."""
+    again = []
+    for job in plan.jobs:
+        paths = job_paths(roots, job.id)
+        if state_of(paths) in FAILED:
+            last = read_state_file(paths)
+            write_state(paths, last.model_copy(update={"state": "pending", "message": ""}))
+            again.append(job.id)
+    return again

@@ -1,0 +1,116 @@
+"""This machine: each job in a fresh process from a preloaded forkserver, so that the imports are paid once.
+
+One job a GPU (or ``gpus_per_job``), or one worker of one thread a CPU core.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from mtp_bench.errors import UserError
+from mtp_bench.suite.schema import Resources
+from mtp_bench.worker import run_in_process
+
+PRELOAD = "mtp_bench.mm.preload"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def visible_gpus() -> list[str]:
+    """GPUs that this user may use, without importing torch."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [part for part in named.split(",") if part.strip() and part.strip() != "-1"]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        answer = subprocess.run(
+            [tool, "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=30, check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return answer.stdout.split() if answer.returncode == 0 else []
+
+
+@dataclass
+class Running:
+    """One job's processes; the first one holds the lock and writes."""
+
+    processes: list[BaseProcess]
+    gpus: list[str] = field(default_factory=list)
+
+
+class LocalExecutor:
+    """Starts jobs in processes of this machine and tells when they have ended."""
+
+    def __init__(self, workers: int | None, gpus_per_job: int) -> None:
+        gpus = visible_gpus()
+        cores = len(os.sched_getaffinity(0))
+        if gpus and gpus_per_job > len(gpus):
+            raise UserError(f"--gpus-per-job {gpus_per_job}: this machine shows {len(gpus)} GPU(s)")
+        if not gpus and gpus_per_job > 1:
+            raise UserError(f"--gpus-per-job {gpus_per_job}: this machine shows no GPU")
+        self._free = list(gpus)
+        most = len(gpus) // gpus_per_job if gpus else cores
+        self.capacity = min(workers, most) if workers and gpus else workers or most
+        loaders = min(8, max(1, cores // len(gpus) - 1)) if gpus else 0
+        self.resources = Resources(
+            processes=gpus_per_job if gpus else 1, device="cuda" if gpus else "cpu",
+            threads=max(1, cores // len(gpus)) if gpus else 1, loader_workers=loaders,
+        )
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([PRELOAD])
+        for variable in THREAD_VARIABLES:
+            os.environ[variable] = str(self.resources.threads)
+
+    def start(self, job_file: Path) -> Running:
+        """Begin a job. Its processes learn by environment which device and rank they are."""
+        count = self.resources.processes
+        gpus = [self._free.pop(0) for _ in range(count)] if self.resources.device == "cuda" else []
+        shared = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+        if count > 1:
+            shared |= {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        running = Running([], gpus)
+        for rank in range(count):
+            mine = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
+            process = self._context.Process(target=run_in_process, args=(str(job_file), shared | mine))
+            process.start()
+            running.processes.append(process)
+        return running
+
+    def ended(self, running: Running) -> int | None:
+        """Exit code once the first process has ended (negative: the signal); the others are then ended too."""
+        code = running.processes[0].exitcode
+        if code is None and any(p.exitcode not in (None, 0, 75) for p in running.processes[1:]):
+            running.processes[0].kill()  # it would wait for the lost process for ever
+            running.processes[0].join()
+            code = 1
+        if code is None:
+            return None
+        for process in running.processes:
+            if process.exitcode is None and process is not running.processes[0]:
+                process.kill()
+            process.join()
+        self._free += running.gpus
+        return code
+
+    def stop(self, running: Running, *, at_once: bool = False) -> None:
+        """Ask a job to checkpoint and stop, or end it at once."""
+        for process in running.processes:
+            if process.exitcode is None and process.pid is not None:
+                os.kill(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,92 @@
+"""What a run does before its first job: write ``job.json`` files, render or read every dataset once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mtp_bench.datasets.access import read_data, render_missing
+from mtp_bench.errors import UserError
+from mtp_bench.store.files import write_atomically
+from mtp_bench.store.paths import job_paths
+from mtp_bench.store.states import state_of
+from mtp_bench.suite.plan import Job, Plan
+from mtp_bench.suite.schema import JobFile, Resources, Roots
+
+Say = Callable[[str, int, int], None]
+
+
+def prepare_data(plan: Plan, roots: Roots, say: Say) -> None:
+    """Render missing miniatures and read every dataset that is still needed, so that bad data stops no job later.
+
+    Raises:
+        UserError: with every defect of every dataset.
+    """
+    wanted = {
+        (job.spec.dataset, job.spec.data): None for job in plan.jobs
+        if job.spec.kind == "finetune" and state_of(job_paths(roots, job.id)) != "done"
+    }
+    cache, data = Path(roots.cache), Path(roots.data) if roots.data else None
+    problems: list[str] = []
+    for name, variant in wanted:
+        try:
+            if variant == "miniature":
+                render_missing(name, cache, lambda done, total, n=name: say(n, done, total))  # type: ignore[misc]
+            read_data(name, variant, data, cache)
+        except UserError as error:
+            problems += error.lines
+    if problems:
+        raise UserError(*problems)
+
+
+def write_job(job: Job, resources: Resources, roots: Roots, command: tuple[str, ...]) -> Path:
+    """The job's ``job.json``. One that has begun keeps its threads and processes, which change the sums."""
+    paths = job_paths(roots, job.id)
+    paths.run.mkdir(parents=True, exist_ok=True)
+    if any(paths.checkpoints.glob("iter_*.pth")):
+        resources = _as_begun(paths.job_file, resources)
+    file = JobFile(id=job.id, spec=job.spec, resources=resources, roots=roots, command=command)
+    write_atomically(paths.job_file, file.model_dump_json(indent=1))
+    return paths.job_file
+
+
+def _as_begun(path: Path, wanted: Resources) -> Resources:
+    try:
+        before = JobFile.model_validate_json(path.read_text()).resources
+    except (OSError, ValidationError):
+        return wanted
+    if before.device != wanted.device:
+        return wanted
+    kept = before.model_dump(include={"processes", "threads", "micro_batch"})
+    return wanted.model_copy(update=kept)
+
+
+def plan_document(plan: Plan, roots: Roots) -> dict[str, Any]:
+    """A plan as JSON, for ``plan --json`` and for ``results/<suite>/plan.json``."""
+    suite = plan.suite
+    return {
+        "schema": 1, "suite": suite.name, "title": suite.title, "protocol": suite.protocol,
+        "data": suite.data, "baseline": suite.baseline,
+        "jobs": [
+            {"id": job.id, "kind": job.spec.kind, "task": job.spec.task, "dataset": job.spec.dataset,
+             "backbone": job.spec.backbone, "recipe": job.spec.recipe, "seed": job.spec.seed,
+             "state": state_of(job_paths(roots, job.id)), "needs": list(job.needs), "after": job.after}
+            for job in plan.jobs
+        ],
+        "skipped": [asdict(skip) for skip in plan.skipped],
+    }
+
+
+def write_plan(plan: Plan, suite_file: str, roots: Roots) -> Path:
+    """``results/<suite>/plan.json``: what the report takes its rows, columns and gaps from."""
+    folder = Path(roots.results) / plan.suite.name
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "plan.json"
+    document = {**plan_document(plan, roots), "file": suite_file}
+    write_atomically(path, json.dumps(document, indent=1))
+    return path

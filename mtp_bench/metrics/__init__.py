@@ -1,0 +1,1 @@
+"""Figures from per-image statistics: numpy, no torch."""

@@ -1,0 +1,48 @@
+"""A backbone inside an OpenMMLab model: made by a seed, then its weights, with the report of the load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mtp_bench import backbones
+from mtp_bench.backbones import weights as weights_module
+from mtp_bench.backbones.weights import LoadReport
+from mtp_bench.errors import UserError
+
+
+def build_backbone(
+    name: str, image_size: int, drop_path: float, seed: int, weights: dict[str, Any] | None
+) -> tuple[nn.Module, LoadReport | None]:
+    """The backbone with its first weights. ``weights``: the fields of ``recipes.source.Source``, or None."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = backbones.create(name, image_size=image_size, drop_path=drop_path)
+    if weights is None:
+        return backbone, None
+    if weights["path"] is None:
+        return backbone, _load_from_timm(backbone, name)
+    report = weights_module.load_weights(
+        backbone, Path(weights["path"]), name=name, allow_partial=weights["allow_partial"],
+        sha256=weights["sha256"],
+    )
+    return backbone, report
+
+
+def _load_from_timm(backbone: nn.Module, name: str) -> LoadReport:
+    import timm
+
+    plain = name.removeprefix("timm/")
+    try:
+        state = timm.create_model(plain, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # timm, the hub and the network each raise their own
+        raise UserError(
+            f"{name}: timm could not fetch its ImageNet weights ({type(error).__name__}): go online once, or put "
+            f"the file under --weights and name it in the suite: weights: {{{name}: {{imp: FILE}}}}"
+        ) from None
+    return weights_module.load_state(
+        backbone, state, f"timm:{plain}", weights_module.sha256_of_state(state)
+    )

@@ -1,0 +1,56 @@
+"""Scene classification: a backbone, the mean of its last map, one linear layer (MTP, scene classification)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+from torch.nn import functional
+
+from mtp_bench.mm.backbone import build_backbone
+
+
+class Classifier(BaseModel):
+    """Inputs (B, 3, H, W), already normalised; labels (B,).
+
+    Global average pooling of the last map, no norm after it, then a linear layer and softmax cross-entropy, as
+    MTP's fine-tuning does it.
+    """
+
+    def __init__(self, backbone: dict[str, Any], classes: int, head_seed: int, frozen: bool = False) -> None:
+        super().__init__()
+        self.backbone, self.load_report = build_backbone(**backbone)
+        channels: Any = self.backbone.channels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(head_seed)
+            self.head = nn.Linear(channels[-1], classes)
+            nn.init.trunc_normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+        self._frozen = frozen
+        if frozen:
+            self.backbone.requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """Weights are in place once the model is built; mmengine would draw anew."""
+
+    def train(self, mode: bool = True) -> Classifier:
+        """A frozen backbone keeps its statistics: it stays in evaluation mode."""
+        super().train(mode)
+        if self._frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(
+        self, inputs: torch.Tensor, labels: torch.Tensor | None = None,
+        indices: torch.Tensor | None = None, mode: str = "tensor",
+    ) -> Any:
+        """``loss``: a dict of the loss; ``predict``: (index, label, prediction) triples; ``tensor``: logits."""
+        logits = self.head(self.backbone(inputs)[-1].float().mean(dim=(2, 3)))
+        if mode == "loss":
+            return {"loss": functional.cross_entropy(logits.float(), labels)}
+        if mode == "predict":
+            assert labels is not None and indices is not None
+            return list(zip(indices.tolist(), labels.tolist(), logits.argmax(dim=1).tolist(), strict=True))
+        return logits

@@ -1,0 +1,79 @@
+"""Training data by draw number: what draw *d* is depends on the seed and *d* alone.
+
+That is what makes a resumed run equal to an undisturbed one, whatever the number of workers, and the data order
+independent of the number of processes: the sampler counts draws and can skip, the dataset maps a draw to an epoch's
+permutation and seeds the augmentation with (seed, draw).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.registry import DATASETS
+from torch.utils.data import Dataset, Sampler
+
+
+class DrawSampler(Sampler[int]):
+    """Endless draws for one process: of every ``micro_batch × processes`` draws its own ``micro_batch``."""
+
+    def __init__(self, dataset: Dataset[Any], micro_batch: int, seed: int | None = None) -> None:
+        del dataset, seed  # mmengine hands both to every sampler; a draw's meaning is the dataset's
+        self._rank, self._processes = get_dist_info()
+        self._micro_batch = micro_batch
+        self._start = 0
+
+    def skip(self, samples: int) -> None:
+        """Go on after this many draws of this process; mmengine's loop calls it on resume."""
+        self._start = samples
+
+    def __iter__(self) -> Iterator[int]:
+        count = self._start
+        while True:
+            batch, offset = divmod(count, self._micro_batch)
+            yield (batch * self._processes + self._rank) * self._micro_batch + offset
+            count += 1
+
+
+@contextlib.contextmanager
+def seeded(*entropy: int) -> Iterator[None]:
+    """The global generators of Python, NumPy and torch seeded for a block, and as before afterwards."""
+    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    first, second, third = (int(word) for word in np.random.SeedSequence(entropy).generate_state(3))
+    random.seed(first)
+    np.random.seed(second)  # the libraries' augmentations read the global generator
+    torch.random.default_generator.manual_seed(third)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(pytorch)
+
+
+class DrawnDataset(Dataset[Any]):
+    """A dataset indexed by draw number, endless: epoch ``draw // n`` visits every sample once, in its own order."""
+
+    def __init__(self, dataset: dict[str, Any], seed: int) -> None:
+        self._inner: Any = DATASETS.build(dataset)
+        self._seed = seed
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+        self.metainfo = self._inner.metainfo
+
+    def __len__(self) -> int:
+        """Samples of one epoch."""
+        return len(self._inner)
+
+    def __getitem__(self, draw: int) -> Any:
+        epoch, position = divmod(draw, len(self._inner))
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._inner))
+            self._epoch = epoch
+        with seeded(self._seed, draw):
+            return self._inner[int(self._order[position])]

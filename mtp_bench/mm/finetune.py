@@ -1,0 +1,231 @@
+"""One fine-tuning job through an mmengine Runner: config, training with exact resume, and the final judgement."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+from mtp_bench import backbones, catalog
+from mtp_bench.backbones import weights as weights_module
+from mtp_bench.datasets.access import card_of, read_data
+from mtp_bench.datasets.fingerprint import fingerprint
+from mtp_bench.datasets.samples import ReadData
+from mtp_bench.errors import UserError
+from mtp_bench.mm import checkpoints, loader
+from mtp_bench.mm.job_hook import Course, JobHook, Timings
+from mtp_bench.store.control import Control
+from mtp_bench.store.files import write_atomically
+from mtp_bench.store.paths import JobPaths
+from mtp_bench.suite.identity import seed_for
+from mtp_bench.suite.schema import JobFile, Protocol, Span
+from mtp_bench.tasks.task import RGB, Config as Plain, Context, Judged, Task
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a fine-tuning job leaves for its record."""
+
+    judged: Judged
+    timings: Timings
+    parameters: int
+    trainable: int
+    probe: str
+    load_report: weights_module.LoadReport | None
+    data: ReadData
+    train_images: int
+    fingerprint: str
+    seeds: dict[str, int]
+    mean: RGB
+    std: RGB
+    micro_batch: int
+    accumulation: int
+    config_sha256: str
+    resumed_at: int
+
+
+def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] | None) -> Result:
+    """Train and judge. ``source``: the fields of ``recipes.source.Source``; None starts from nothing.
+
+    Raises:
+        Interrupted: after a stop request, with the checkpoint written.
+        TrainingFailed: when the training itself goes wrong.
+    """
+    loader.install()
+    context = _context(job, source)
+    task: Task = catalog.load("task", job.spec.task)
+    data_root = Path(job.roots.data) if job.roots.data else None
+    data = read_data(job.spec.dataset, job.spec.data, data_root, Path(job.roots.cache))
+    config, course = make_config(job, context, task, data, paths)
+    text = Config(config).pretty_text
+    if is_main_process() and int(os.environ.get("RANK", "0")) == 0:
+        write_atomically(paths.config, text)
+    found = checkpoints.newest_whole(paths.checkpoints)
+    if found is not None:
+        config.update(resume=True, load_from=str(found[0]))
+    runner = Runner.from_cfg(Config(config))
+    hook = JobHook(control, paths, course)
+    runner.register_hook(hook, priority="LOWEST")
+    model: Any = getattr(runner.model, "module", runner.model)
+    probe = weights_module.probe(model.backbone, job.spec.settings.image_size)
+    if model.load_report is not None:
+        print(model.load_report.summary(), flush=True)  # noqa: T201 - the job's log
+    runner.train()
+    metric: Any = runner.val_evaluator.metrics[0]
+    if hook.last is None:  # resumed after the last iteration: nothing was validated in this process
+        runner.val_loop.run()
+    judged: Judged = metric.judged
+    train: Any = runner.train_dataloader.dataset
+    return Result(
+        judged=judged, timings=hook.timings,
+        parameters=sum(p.numel() for p in model.parameters()),
+        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        probe=probe, load_report=model.load_report, data=data, train_images=len(train),
+        fingerprint=fingerprint(data), seeds=context.seeds, mean=context.mean, std=context.std,
+        micro_batch=_micro_batch(job), accumulation=course.accumulation,
+        config_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        resumed_at=found[1] if found else 0,
+    )
+
+
+def _context(job: JobFile, source: dict[str, Any] | None) -> Context:
+    spec, protocol = job.spec, job.spec.settings
+    seeds = {p: seed_for(spec.dataset, spec.seed, p) for p in ("backbone", "head", "data", "train", "fraction")}
+    mean, std = _statistics(protocol, spec.backbone, source)
+    backbone = {
+        "name": spec.backbone, "image_size": protocol.image_size, "drop_path": protocol.drop_path,
+        "seed": seeds["backbone"], "weights": source,
+    }
+    return Context(spec, card_of(spec.dataset), job.roots, backbone, mean, std, seeds)
+
+
+def _statistics(protocol: Protocol, backbone: str, source: dict[str, Any] | None) -> tuple[RGB, RGB]:
+    """The protocol's input statistics, else the weights', else the backbone's usual ones."""
+    if protocol.mean is not None and protocol.std is not None:
+        return protocol.mean, protocol.std
+    if source is not None and source["mean"] is not None:
+        return source["mean"], source["std"]
+    return backbones.statistics(backbone)
+
+
+def _micro_batch(job: JobFile) -> int:
+    """Images a process takes at once; they and the processes must make up the protocol's batch."""
+    batch, processes = job.spec.settings.batch_size, job.resources.processes
+    micro = job.resources.micro_batch or batch // processes
+    if micro == 0 or batch % (micro * processes):
+        raise UserError(
+            f"{job.id}: the protocol's batch of {batch} is no multiple of {processes} processes × "
+            f"{max(micro, 1)} images: choose another number of GPUs"
+        )
+    return micro
+
+
+def _iterations(span: Span, epoch: int) -> int:
+    return span.iterations if span.iterations is not None else (span.epochs or 0) * epoch
+
+
+def make_config(
+    job: JobFile, context: Context, task: Task, data: ReadData, paths: JobPaths
+) -> tuple[Plain, Course]:
+    """The whole mmengine config of a job, plain data, and its course.
+
+    An epoch is ceil(images / batch) iterations, as a loader without dropped batches counts it.
+    """
+    protocol = job.spec.settings
+    train = task.dataset(context, "train")
+    images = _train_images(job, context, data)
+    micro = _micro_batch(job)
+    accumulation = protocol.batch_size // (micro * job.resources.processes)
+    epoch = math.ceil(images / protocol.batch_size)
+    total = _iterations(protocol.length, epoch)
+    course = Course(
+        total * accumulation, epoch * accumulation, accumulation, context.seeds["train"],
+        job.resources.checkpoint_seconds,
+    )
+    workers = {"num_workers": job.resources.loader_workers,
+               "persistent_workers": job.resources.loader_workers > 0,
+               "collate_fn": {"type": task.collate}}
+    config: Plain = {
+        "default_scope": task.scope,
+        "experiment_name": job.id,
+        "work_dir": str(paths.run / "mmengine"),
+        "log_level": "ERROR",
+        "launcher": "pytorch" if job.resources.processes > 1 else "none",
+        "env_cfg": {"dist_cfg": {"backend": "nccl" if job.resources.device == "cuda" else "gloo"}},
+        "randomness": {"seed": context.seeds["train"]},
+        "model": task.model(context),
+        "train_dataloader": {
+            **workers, "batch_size": micro,
+            "dataset": {"type": "mtp_bench.mm.draws.DrawnDataset", "dataset": train,
+                        "seed": context.seeds["data"]},
+            "sampler": {"type": "mtp_bench.mm.draws.DrawSampler", "micro_batch": micro},
+        },
+        "val_dataloader": {
+            **workers, "batch_size": protocol.test.batch_size, "dataset": task.dataset(context, "test"),
+            "sampler": {"type": "mmengine.DefaultSampler", "shuffle": False},
+        },
+        "train_cfg": {"type": "mmengine.IterBasedTrainLoop", "max_iters": total * accumulation,
+                      "val_interval": _iterations(protocol.validate_every, epoch) * accumulation},
+        "val_cfg": {"type": "mmengine.ValLoop"},
+        "val_evaluator": {"type": "mtp_bench.mm.predictions.Predictions", "task": job.spec.task,
+                          "dataset": job.spec.dataset},
+        "optim_wrapper": _optim_wrapper(job, accumulation),
+        "default_hooks": dict.fromkeys(("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")),
+        "custom_hooks": [_schedule(protocol, epoch, total, accumulation)],
+        "visualizer": {"type": "mmengine.Visualizer", "vis_backends": None},
+    }
+    return config, course
+
+
+def _train_images(job: JobFile, context: Context, data: ReadData) -> int:
+    from mtp_bench.datasets.samples import fraction
+
+    share = job.spec.settings.train_fraction
+    return len(fraction(data.splits["train"], share, context.seeds["fraction"]))
+
+
+def _schedule(protocol: Protocol, epoch: int, total: int, accumulation: int) -> Plain:
+    return {
+        "type": "mtp_bench.mm.schedule.ScheduleHook", "accumulation": accumulation, "total": total,
+        "warmup": _iterations(protocol.warmup, epoch) if protocol.warmup else 0,
+        "start": protocol.warmup_start, "kind": protocol.schedule,
+        "step": epoch if protocol.schedule_step == "epoch" else 1,
+    }
+
+
+def _optim_wrapper(job: JobFile, accumulation: int) -> Plain:
+    protocol = job.spec.settings
+    common = {"lr": protocol.lr, "weight_decay": protocol.weight_decay}
+    optimizer = (
+        {"type": "AdamW", "betas": protocol.betas, **common} if protocol.optimizer == "adamw"
+        else {"type": "SGD", "momentum": protocol.betas[0], **common}
+    )
+    kind: dict[str, Plain] = {
+        "fp32": {"type": "mmengine.OptimWrapper"},
+        "bf16": {"type": "mtp_bench.mm.optim.Bfloat16OptimWrapper"},
+        "fp16": {"type": "mmengine.AmpOptimWrapper", "dtype": "float16"},
+    }
+    if protocol.precision == "fp16" and not torch.cuda.is_available():
+        raise UserError(f"{job.id}: fp16 needs a GPU: use precision bf16 or fp32 on a CPU")
+    return {
+        **kind[protocol.precision],
+        "optimizer": optimizer,
+        "clip_grad": {"max_norm": protocol.clip_norm} if protocol.clip_norm else None,
+        "accumulative_counts": accumulation,
+        "constructor": "mtp_bench.mm.optim.LayerDecayConstructor",
+        "paramwise_cfg": {"layer_decay": protocol.layer_decay},
+    }
+
+
+def source_fields(source: Any) -> dict[str, Any] | None:
+    """A ``Source`` as plain data, for configs."""
+    return None if source is None else dataclasses.asdict(source)

@@ -1,0 +1,219 @@
+"""The harness's side of a training loop: stop requests, checkpoints, curves, progress, timings."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+
+from mtp_bench.mm import checkpoints
+from mtp_bench.store import scalars
+from mtp_bench.store.control import Control, Interrupted
+from mtp_bench.store.paths import JobPaths
+
+CURVE_POINTS = 500
+PROGRESS_SECONDS = 0.5
+CUDA_BLOCK = 10
+
+
+class TrainingFailed(Exception):  # noqa: N818 - a result of the job
+    """The training itself went wrong; the message is what the user reads."""
+
+
+@dataclass
+class Timings:
+    """Seconds and images of each timed block, and the time spent waiting for data."""
+
+    train_seconds: list[float] = field(default_factory=list)
+    train_images: list[int] = field(default_factory=list)
+    test_seconds: list[float] = field(default_factory=list)
+    test_images: list[int] = field(default_factory=list)
+    waited: float = 0.0
+    trained: float = 0.0
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a training consists of, in mmengine's iterations (micro-batches)."""
+
+    total: int
+    epoch: int
+    accumulation: int
+    train_seed: int
+    checkpoint_seconds: float
+
+
+class JobHook(Hook):
+    """Attached to a job's runner; the config file that a job leaves runs without it."""
+
+    priority = "LOWEST"
+
+    def __init__(self, control: Control, paths: JobPaths, course: Course) -> None:
+        self._control = control
+        self._paths = paths
+        self._course = course
+        self._generators: list[dict[str, Any]] | None = None
+        self._started = False
+        self._saved_at = time.monotonic()
+        self._mark = 0.0
+        self._block = [0.0, 0.0, 0.0]
+        self._shown = 0.0
+        self._test_mark = 0.0
+        self._every = max(1, course.total // CURVE_POINTS)
+        self.timings = Timings()
+        self.best: dict[str, float] = {}
+        self.last: dict[str, float] | None = None
+        """Figures of a validation after the last iteration, where this process ran it."""
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        self._generators = checkpoint["generators"]
+        self.best = dict(checkpoint["best"])
+        if is_main_process():
+            scalars.cut(self._paths.scalars, int(checkpoint["meta"]["iter"]))
+
+    def before_train(self, runner: Any) -> None:
+        self._mark = time.perf_counter()
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Here everything of ``batch_idx`` iterations is finished, their validation too: the place to save."""
+        arrived = time.perf_counter()
+        self._block[1] += arrived - self._mark
+        if not self._started:
+            self._start(runner)
+        self._save_or_stop(runner, batch_idx)
+        self._block[2] += time.perf_counter() - arrived
+
+    def _start(self, runner: Any) -> None:
+        """Generators late enough: making the loader's iterator takes a number from torch's."""
+        self._started = True
+        self._block = [time.perf_counter(), 0.0, 0.0]
+        if self._generators is not None and len(self._generators) == get_world_size():
+            checkpoints.restore_generators(self._generators[runner.rank])
+            return
+        random.seed(self._course.train_seed)
+        np.random.seed(self._course.train_seed)
+        torch.manual_seed(self._course.train_seed)
+
+    def _save_or_stop(self, runner: Any, done: int) -> None:
+        stop = self._control.stop_wanted()
+        due = time.monotonic() - self._saved_at >= self._course.checkpoint_seconds
+        stop, due = _agreed(stop, due)
+        if done % self._course.accumulation:
+            return  # between the micro-batches of a step gradients would be lost
+        if done > 0 and (stop or due):
+            self.save(runner, done)
+        if stop:
+            raise Interrupted
+
+    def save(self, runner: Any, done: int) -> None:
+        """Write a checkpoint, if the job is still this worker's."""
+        self._control.may_write()
+        checkpoints.save(runner, self._paths.checkpoints, done, self.best)
+        self._saved_at = time.monotonic()
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        done = batch_idx + 1
+        loss = outputs["loss"].detach()
+        show = done % self._every == 0 or done == self._course.total
+        if show or not torch.cuda.is_available():
+            self._check_loss(float(loss), done)
+        self._time_block(done, len(data_batch["inputs"]))
+        if is_main_process():
+            if show:
+                row = {"iteration": done, "loss": float(loss)}
+                row["lr"] = max(group["lr"] for group in runner.optim_wrapper.optimizer.param_groups)
+                scalars.append(self._paths.scalars, row)
+            self._progress("train", done, loss)
+        self._mark = time.perf_counter()
+
+    def _check_loss(self, loss: float, done: int) -> None:
+        if not math.isfinite(loss):
+            raise TrainingFailed(
+                f"the loss is {loss} at iteration {done}: lower lr, or set clip_norm, under overrides"
+            )
+
+    def _time_block(self, done: int, images: int) -> None:
+        """One iteration on a CPU, ten on a GPU, whose work is then waited for. Saving is taken out."""
+        block = CUDA_BLOCK if torch.cuda.is_available() else 1
+        if done % block:
+            return
+        if block > 1:
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        start, waited, saving = self._block
+        seconds = now - start - saving
+        self.timings.train_seconds.append(seconds)
+        self.timings.train_images.append(images * block * get_world_size())
+        self.timings.waited += waited
+        self.timings.trained += seconds
+        self._block = [now, 0.0, 0.0]
+
+    def before_val_epoch(self, runner: Any) -> None:
+        self._test_mark = time.perf_counter()
+
+    def after_val_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.timings.test_seconds.append(now - self._test_mark)
+        self.timings.test_images.append(len(data_batch["inputs"]) * get_world_size())
+        self._test_mark = now
+        if is_main_process():
+            self._progress("test", runner.iter, None)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        figures = {str(k): float(v) for k, v in (metrics or {}).items()}
+        done = runner.iter
+        for name, value in figures.items():
+            self.best[name] = max(value, self.best.get(name, value))
+        if done >= self._course.total:
+            self.last = figures
+        if is_main_process():
+            scalars.append(self._paths.scalars, {"iteration": done, **figures})
+        now = time.perf_counter()
+        self._block = [now, 0.0, 0.0]
+        self._mark = now
+
+    def after_train(self, runner: Any) -> None:
+        self.save(runner, runner.iter)
+
+    def _progress(self, phase: str, done: int, loss: Any) -> None:
+        if time.monotonic() - self._shown < PROGRESS_SECONDS:
+            return
+        self._shown = time.monotonic()
+        course, times = self._course, self.timings
+        rate = sum(times.train_images[-20:]) / max(sum(times.train_seconds[-20:]), 1e-9)
+        step = sum(times.train_seconds[-20:]) / max(1, len(times.train_seconds[-20:]))
+        progress = {
+            "phase": phase, "iteration": done, "total": course.total,
+            "epoch": done / course.epoch, "epochs": course.total / course.epoch,
+            "loss": None if loss is None else float(loss), "images_per_s": rate,
+            "eta_seconds": step * (course.total - done), "time": time.time(),
+        }
+        temporary = self._paths.progress.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(progress))
+        temporary.replace(self._paths.progress)
+
+
+def _agreed(*flags: bool) -> tuple[bool, ...]:
+    """True where any process says so: all must save and stop in the same iteration."""
+    if get_world_size() == 1:
+        return flags
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    votes = torch.tensor([int(flag) for flag in flags], device=device)
+    torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
+    return tuple(bool(vote) for vote in votes.tolist())

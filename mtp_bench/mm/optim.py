@@ -1,0 +1,66 @@
+"""Parameter groups: layer-wise decay of the learning rate, weight decay where it belongs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from torch import nn
+
+
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float, layer_decay: float | None
+) -> list[dict[str, Any]]:
+    """One group for each (layer, decays or not) pair.
+
+    A layer's rate is ``lr × layer_decay ** (layers + 1 − id)``: stem 0, last block ``layers``, all else (head)
+    ``layers + 1`` (MTP's ViT rule as it acted). No weight decay on vectors, biases and position embeddings.
+    """
+    backbone: Any = model.backbone
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        inside = name.startswith("backbone.")
+        layer = backbone.layer_id(name.removeprefix("backbone.")) if inside else backbone.layers + 1
+        decays = not (parameter.ndim == 1 or name.endswith(".bias") or "pos_embed" in name)
+        scale = 1.0 if layer_decay is None else layer_decay ** (backbone.layers + 1 - layer)
+        key = (layer if layer_decay is not None else 0, decays)
+        group = groups.setdefault(
+            key, {"params": [], "lr": lr * scale, "initial_lr": lr * scale,
+                  "weight_decay": weight_decay if decays else 0.0})
+        group["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]
+
+
+class LayerDecayConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's hook for ``parameter_groups``: ``paramwise_cfg`` holds ``layer_decay``."""
+
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any]) -> None:
+        super().__init__(optim_wrapper_cfg, {})
+        self._layer_decay: float | None = paramwise_cfg["layer_decay"]
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        plain: nn.Module = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
+        cfg = dict(self.optimizer_cfg)
+        cfg["params"] = parameter_groups(plain, cfg["lr"], cfg["weight_decay"], self._layer_decay)
+        wrapper = dict(self.optim_wrapper_cfg)
+        wrapper.setdefault("type", "OptimWrapper")
+        wrapper["optimizer"] = OPTIMIZERS.build(cfg)
+        built: OptimWrapper = OPTIM_WRAPPERS.build(wrapper)
+        return built
+
+
+class Bfloat16OptimWrapper(OptimWrapper):
+    """Forward passes under bfloat16 autocast, on any device; the weights stay in float32, no loss scaling."""
+
+    @contextlib.contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+            yield

@@ -1,0 +1,13 @@
+"""Everything heavy that a job imports, once, in the forkserver that jobs start from; no device is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+with contextlib.redirect_stdout(io.StringIO()):  # the libraries print while they are imported
+    import mtp_bench.mm.finetune as finetune
+    import mtp_bench.recipes.start as start
+    import mtp_bench.tasks.classification as classification
+
+LOADED = (finetune, start, classification)

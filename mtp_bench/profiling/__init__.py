@@ -1,0 +1,1 @@
+"""What a job costs: rates and memory, measured in one way everywhere."""

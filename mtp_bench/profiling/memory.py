@@ -1,0 +1,54 @@
+"""Peak memory: the devices' by torch's own counters, the process tree's resident set by sampling."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import psutil
+import torch
+
+SAMPLE_SECONDS = 0.5
+
+
+class RssPeak:
+    """Largest resident memory of this process and its children (loader workers), sampled twice a second."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._stop = threading.Event()
+        self.bytes = 0
+
+    def sample(self) -> None:
+        total = self._process.memory_info().rss
+        for child in self._process.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                total += child.memory_info().rss
+        self.bytes = max(self.bytes, total)
+
+    def _loop(self) -> None:
+        while not self._stop.wait(SAMPLE_SECONDS):
+            self.sample()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[RssPeak]:
+        thread = threading.Thread(target=self._loop, daemon=True, name="memory")
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            thread.join()
+            self.sample()
+
+
+def device_peaks() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Peak allocated and reserved bytes of this process on each visible GPU; empty on a CPU."""
+    if not torch.cuda.is_available():
+        return (), ()
+    devices = range(torch.cuda.device_count())
+    return (
+        tuple(torch.cuda.max_memory_allocated(d) for d in devices),
+        tuple(torch.cuda.max_memory_reserved(d) for d in devices),
+    )

@@ -1,0 +1,1 @@
+"""Where weights come from: one module a stage, and the start of every job."""

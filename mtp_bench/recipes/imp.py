@@ -1,0 +1,15 @@
+"""``imp`` without a file: timm's own ImageNet weights of a timm model."""
+
+from __future__ import annotations
+
+from mtp_bench.errors import UserError
+from mtp_bench.recipes.source import Source
+
+
+def prepare(backbone: str) -> Source | None:
+    """timm's loader, which fetches the weights, or finds them in its cache."""
+    if not backbone.startswith("timm/"):
+        raise UserError(
+            f"imp of '{backbone}': no weights file named: add under weights: {{{backbone}: {{imp: FILE}}}}"
+        )
+    return Source(path=None)

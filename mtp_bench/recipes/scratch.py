@@ -1,0 +1,11 @@
+"""``scratch``: no weights at all, the baseline."""
+
+from __future__ import annotations
+
+from mtp_bench.recipes.source import Source
+
+
+def prepare(backbone: str) -> Source | None:
+    """Nothing to start from."""
+    del backbone
+    return None

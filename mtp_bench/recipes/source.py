@@ -1,0 +1,18 @@
+"""What a recipe gives to a job: where its backbone's first weights come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """First weights: a file, or timm's own for a backbone of timm's (``path`` is then None)."""
+
+    path: str | None
+    sha256: str | None = None
+    allow_partial: bool = False
+    mean: RGB | None = None
+    std: RGB | None = None

@@ -1,0 +1,1 @@
+"""The answer: leaderboards from what stands in results/, and from nothing else."""

@@ -1,0 +1,100 @@
+"""DataFrame → DataFrame, pure: values over seeds become cells, differences to a baseline, rows with their costs.
+
+Every function takes the lines of ``frame.planned_frame`` for any number of suites at once; the keys below keep
+suites, tasks, data variants and synthetic data apart.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mtp_bench.report.statistics import t_975
+
+TABLE = ["suite", "task", "data", "synthetic"]
+COLUMN = [*TABLE, "dataset", "metric", "unit", "sign"]
+ROW = [*TABLE, "backbone", "recipe"]
+CELL = [*COLUMN, "backbone", "recipe"]
+MEAN = ""
+"""The dataset of the cells that average over a table's datasets; no dataset has an empty name."""
+
+
+def cells(jobs: pd.DataFrame) -> pd.DataFrame:
+    """One line a cell, the means over datasets among them: n, mean, std, interval, delta, best, costs."""
+    values = pd.concat([jobs[[*CELL, "baseline", "seed", "value"]], means(jobs)], ignore_index=True)
+    grouped = values.groupby(CELL, sort=False)["value"]
+    table = grouped.agg(planned="size", n="count", mean="mean", std="std").reset_index()
+    quantile = table["n"].map({n: t_975(n - 1) for n in set(table["n"]) if n > 1})
+    half = quantile * table["std"] / np.sqrt(table["n"])
+    table["ci_low"], table["ci_high"] = table["mean"] - half, table["mean"] + half
+    table["best"] = _best(table)
+    table = table.merge(deltas(values), on=CELL, how="left")
+    return table.merge(costs(jobs, CELL), on=CELL, how="left")
+
+
+def _best(table: pd.DataFrame) -> pd.Series[bool]:
+    """Where a column's best mean stands; a figure alone in its column is not called the best."""
+    score = table["mean"] * table["sign"]
+    column = score.groupby([table[key] for key in COLUMN], sort=False)
+    return score.eq(column.transform("max")) & column.transform("count").gt(1)
+
+
+def means(jobs: pd.DataFrame) -> pd.DataFrame:
+    """The average over all datasets of a table, seed by seed; a row that lacks a dataset has none.
+
+    Only where the table's datasets share one metric: an average of unlike things is no figure.
+    """
+    columns = jobs[COLUMN].drop_duplicates()
+    tables = columns.groupby(TABLE, sort=False).agg(
+        width=("dataset", "size"), metrics=("metric", "nunique"), units=("unit", "nunique")
+    )
+    tables = tables[(tables["width"] > 1) & (tables["metrics"] == 1) & (tables["units"] == 1)]
+    per_seed = jobs.groupby([*CELL, "baseline", "seed"], sort=False)["value"].mean().reset_index()
+    keys = [*TABLE, "metric", "unit", "sign", "backbone", "recipe", "baseline", "seed"]
+    rows = per_seed.groupby(keys, sort=False)["value"].agg(value="mean", found="count").reset_index()
+    rows = rows.merge(tables["width"].reset_index(), on=TABLE)
+    rows["value"] = rows["value"].where(rows["found"] == rows["width"])
+    return rows.assign(dataset=MEAN)[[*CELL, "baseline", "seed", "value"]]
+
+
+def deltas(values: pd.DataFrame) -> pd.DataFrame:
+    """Each cell minus its backbone's baseline: the mean over the seeds that both have (``pairs``).
+
+    Where they share no seed it is the difference of the means, with ``pairs`` 0.
+    """
+    keys = [*CELL, "baseline", "seed"]
+    per_seed = values.dropna(subset="value").groupby(keys, sort=False)["value"].mean().reset_index()
+    base = per_seed[per_seed["baseline"]].drop(columns=["recipe", "baseline"])
+    others = per_seed[~per_seed["baseline"]].drop(columns="baseline")
+    own = [*COLUMN, "backbone"]
+    paired = others.merge(base, on=[*own, "seed"], suffixes=("", "_base"))
+    paired["delta"] = paired["value"] - paired["value_base"]
+    table = others.groupby(CELL, sort=False)["value"].mean().reset_index()
+    levels = base.groupby(own, sort=False)["value"].mean().reset_index()
+    table = table.merge(levels, on=own, suffixes=("", "_base"))
+    by_seed = paired.groupby(CELL, sort=False)["delta"].agg(delta="mean", pairs="size").reset_index()
+    table = table.merge(by_seed, on=CELL, how="left")
+    table["delta"] = table["delta"].fillna(table["value"] - table["value_base"])
+    table["pairs"] = table["pairs"].fillna(0)
+    return table[[*CELL, "delta", "pairs"]]
+
+
+def costs(jobs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """What the jobs of each group cost: median rates, highest peaks, hours summed over the finished ones."""
+    done = jobs.dropna(subset="value").groupby(keys, sort=False)
+    table = done.agg(
+        train_rate=("train_rate", "median"),
+        inference_rate=("inference_rate", "median"),
+        device_bytes=("device_bytes", "max"),
+        rss_bytes=("rss_bytes", "max"),
+        parameters=("parameters", "max"),
+        gpu_hours=("gpu_hours", "sum"),
+        cpu_hours=("cpu_hours", "sum"),
+    )
+    return table.reset_index()
+
+
+def rows(jobs: pd.DataFrame) -> pd.DataFrame:
+    """One line a row (backbone × recipe): its costs, and whether it is a baseline or 'after the paper'."""
+    marks = jobs.groupby(ROW, sort=False).agg(baseline=("baseline", "any"), after=("after", "any"))
+    return marks.reset_index().merge(costs(jobs, ROW), on=ROW, how="left")

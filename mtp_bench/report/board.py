@@ -1,0 +1,197 @@
+"""The board: every suite's tables as they are shown, what is missing, and what to beware of.
+
+``build`` reads results/ and computes; the ``to_<format>`` modules only print.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from mtp_bench import catalog
+from mtp_bench.report import aggregate, notes
+from mtp_bench.report.frame import PlanFile, Problem, planned_frame, read_plans, read_records
+from mtp_bench.store.files import write_atomically
+
+Line = Mapping[str, Any]
+"""One line of a frame: a cell, a row's costs, or something missing. What is unknown is None."""
+
+
+JOB = (
+    *aggregate.CELL,
+    *("job", "seed", "value", "test_images", "split_source", "hardware"),
+)
+"""What tables and notes need of each job."""
+
+
+class Head(NamedTuple):
+    """A column of figures. The one that averages over datasets has ``aggregate.MEAN`` for its dataset."""
+
+    dataset: str
+    metric: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Row:
+    backbone: str
+    recipe: str
+    marks: Line
+    """``baseline``, ``after`` and the costs."""
+    cells: Mapping[Head, Line]
+    """Only what was planned; a pair that was skipped has no cell."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A leaderboard: one suite, one task, and never synthetic beside real data."""
+
+    title: str
+    task: str
+    heads: tuple[Head, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SuiteBoard:
+    name: str
+    tables: tuple[Table, ...]
+    missing: tuple[Line, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    suites: tuple[SuiteBoard, ...]
+    problems: tuple[str, ...]
+    """Records that cannot be used and belong to none of these suites."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """All of them, each once."""
+        own = [line for suite in self.suites for line in suite.warnings]
+        return tuple(dict.fromkeys([*own, *self.problems]))
+
+
+def build(results: Path, suites: Sequence[str]) -> Board:
+    """The board of these suites, or of all that have a plan in ``results``."""
+    plans = read_plans(results, suites)
+    planned = {job.id for plan in plans for job in plan.jobs}
+    records, problems = read_records(results / "records", planned if suites else None)
+    jobs = planned_frame(plans, records)
+    tables = _tables(plans, jobs)
+    warned = notes.warnings(jobs)
+    done = set(records["job"])
+    boards = [
+        SuiteBoard(
+            plan.suite,
+            tuple(tables[plan.suite]),
+            tuple(_missing(plan, done, problems)),
+            (*_lines_of(plan, problems), *warned.get(plan.suite, ())),
+        )
+        for plan in plans
+    ]
+    return Board(tuple(boards), tuple(p.line for p in problems if p.job not in planned))
+
+
+def write(board: Board, results: Path) -> list[Path]:
+    """Leave ``results/<suite>/leaderboard.*`` in every format that is a file's."""
+    written = []
+    for name in catalog.names("format"):
+        suffix = catalog.find("format", name).facts.get("suffix")
+        if suffix is None:
+            continue
+        render = catalog.load("format", name)
+        for suite in board.suites:
+            path = results / suite.name / f"leaderboard.{suffix}"
+            write_atomically(path, render(Board((suite,), ())))
+            written.append(path)
+    return written
+
+
+def _lines_of(plan: PlanFile, problems: Sequence[Problem]) -> list[str]:
+    mine = {job.id for job in plan.jobs}
+    return [problem.line for problem in problems if problem.job in mine]
+
+
+def _missing(plan: PlanFile, done: set[str], problems: Sequence[Problem]) -> list[Line]:
+    """Jobs without a usable record, then pairs that the plan left out."""
+    reasons = {problem.job: problem.line for problem in problems}
+    found: list[Line] = []
+    for job in plan.jobs:
+        if job.id not in done:
+            state = "unusable record" if job.id in reasons else job.state
+            line = job.model_dump(include={"kind", "task", "dataset", "backbone", "recipe", "seed"})
+            # The plan saw it done, so somebody removed the record since.
+            state = "no record" if state == "done" else state
+            found.append({"job": job.id, **line, "state": state, "reason": reasons.get(job.id)})
+    tasks = {job.dataset: job.task for job in plan.jobs}
+    for pair in plan.skipped:
+        line = {"job": None, "kind": "finetune", "task": tasks.get(pair.dataset)}
+        line |= pair.model_dump(include={"dataset", "backbone", "recipe"})
+        found.append({**line, "seed": None, "state": "skipped", "reason": pair.reason})
+    return found
+
+
+def _lines(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Lines as dicts of plain Python values, with None for NaN; column by column, to_dict takes thrice as long."""
+    columns = []
+    for name in frame.columns:
+        values = frame[name].to_numpy(object).tolist()
+        columns.append([None if value != value else value for value in values])  # NaN alone
+    return [dict(zip(frame.columns, line, strict=True)) for line in zip(*columns, strict=True)]
+
+
+def _by_table(frame: pd.DataFrame) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for line in _lines(frame):
+        groups[tuple(line[key] for key in aggregate.TABLE)].append(line)
+    return groups
+
+
+def _tables(plans: Sequence[PlanFile], jobs: pd.DataFrame) -> dict[str, list[Table]]:
+    lines, cells = _by_table(jobs[list(JOB)]), _by_table(aggregate.cells(jobs))
+    rows = _by_table(aggregate.rows(jobs))
+    protocols = {plan.suite: plan.protocol for plan in plans}
+    tables: dict[str, list[Table]] = defaultdict(list)
+    for key, group in rows.items():
+        suite, task, data, synthetic = key
+        title = notes.title(suite, task, protocols[suite], data, synthetic)
+        tables[suite].append(_table(title, group, cells[key], lines[key]))
+    return tables
+
+
+def _table(
+    title: str, rows: list[dict[str, Any]], cells: list[dict[str, Any]], jobs: list[dict[str, Any]]
+) -> Table:
+    values: dict[tuple[Any, ...], list[Line]] = defaultdict(list)
+    for job in jobs:
+        if job["value"] is not None:
+            value = {"seed": job["seed"], "value": job["value"], "job": job["job"]}
+            values[_head(job), job["backbone"], job["recipe"]].append(value)
+    by_row: dict[tuple[str, str], dict[Head, Line]] = defaultdict(dict)
+    for cell in cells:
+        found = values[_head(cell), cell["backbone"], cell["recipe"]]
+        cell["values"] = sorted(found, key=lambda value: (value["seed"], value["job"]))
+        by_row[cell["backbone"], cell["recipe"]][_head(cell)] = cell
+    shown = tuple(
+        Row(row["backbone"], row["recipe"], row, by_row[row["backbone"], row["recipe"]])
+        for row in _ordered(rows)
+    )
+    heads = tuple(dict.fromkeys(_head(cell) for cell in cells))
+    return Table(title, rows[0]["task"], heads, shown, notes.under(jobs, cells, rows))
+
+
+def _head(line: Line) -> Head:
+    return Head(line["dataset"], line["metric"], line["unit"])
+
+
+def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Backbone by backbone as planned, each backbone's baseline first."""
+    backbones = list(dict.fromkeys(row["backbone"] for row in rows))
+    return sorted(rows, key=lambda row: (backbones.index(row["backbone"]), not row["baseline"]))

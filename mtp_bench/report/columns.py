@@ -1,0 +1,173 @@
+"""The columns of a leaderboard, in order, and the fields of a cell: what each is called and how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from mtp_bench.report.aggregate import MEAN
+from mtp_bench.report.board import Board, Head, Line, Row, SuiteBoard, Table
+
+NONE = "–"
+GIB = 2**30
+
+
+class Shown(NamedTuple):
+    """What a table shows in one place: a line, perhaps the best of its column, and a second line."""
+
+    text: str
+    best: bool = False
+    below: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its head, in one or two lines, and what a row shows in it."""
+
+    key: str
+    head: str
+    produce: Callable[[Row], Shown]
+    label: bool = False
+    """Names a row, and so stands on the left, wherever a wide table is cut."""
+
+
+def columns(table: Table) -> tuple[Column, ...]:
+    figures = tuple(Column("/".join(h), _title(h), partial(score, h)) for h in table.heads)
+    return (*LABELS, *figures, *COSTS)
+
+
+def _title(head: Head) -> str:
+    return f"{head.dataset or 'mean over datasets'}\n{', '.join(head[1:]) if head.metric else NONE}"
+
+
+def _recipe(row: Row) -> Shown:
+    baseline = " (baseline)" if row.marks["baseline"] else ""
+    return Shown(f"{row.recipe}{baseline}{' ‡' if row.marks['after'] else ''}")
+
+
+def score(head: Head, row: Row) -> Shown:
+    """``61.20 ± 0.40 (n=3)``, and the difference to the baseline below."""
+    cell = row.cells.get(head)
+    if cell is None:
+        return Shown(NONE)
+    n, planned = cell["n"], cell["planned"]
+    count = f"(n={n})" if n == planned else f"(n={n} of {planned})"
+    if n == 0:
+        return Shown(f"{NONE} {count}")
+    digits = 2 if head.unit == "%" else 4
+    spread = f" ± {cell['std']:.{digits}f}" if n > 1 else ""
+    below = ""
+    if cell["delta"] is not None:
+        how = f"k={cell['pairs']:.0f}" if cell["pairs"] else "unpaired"
+        below = f"Δ {cell['delta']:+.{digits}f} ({how})"
+    return Shown(f"{cell['mean']:.{digits}f}{spread} {count}", bool(cell["best"]), below)
+
+
+def _rate(key: str, row: Row) -> Shown:
+    rate = row.marks[key]
+    return Shown(NONE if rate is None else f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}")
+
+
+def _memory(row: Row) -> Shown:
+    kinds = (("device_bytes", "device"), ("rss_bytes", "rss"))
+    peaks = [f"{row.marks[k] / GIB:.2f} {kind}" for k, kind in kinds if row.marks[k] is not None]
+    return Shown(" + ".join(peaks) or NONE)
+
+
+def _parameters(row: Row) -> Shown:
+    count = row.marks["parameters"]
+    return Shown(NONE if count is None else f"{count / 1e6:.1f}")
+
+
+def _hours(row: Row) -> Shown:
+    kinds = (("gpu_hours", "GPU-h"), ("cpu_hours", "CPU wall-h"))
+    spent = [(row.marks[k], kind) for k, kind in kinds if row.marks[k]]
+    texts = [f"{hours:,.1f} {kind}" if hours >= 10 else f"{hours:.2g} {kind}" for hours, kind in spent]
+    return Shown(" + ".join(texts) or NONE)
+
+
+LABELS = (
+    Column("backbone", "backbone", lambda row: Shown(row.backbone), label=True),
+    Column("recipe", "recipe", _recipe, label=True),
+)
+COSTS = (
+    Column("train", "train\nimages/s", partial(_rate, "train_rate")),
+    Column("inference", "inference\nimages/s", partial(_rate, "inference_rate")),
+    Column("memory", "peak memory\nGiB", _memory),
+    Column("parameters", "parameters\nM", _parameters),
+    Column("hours", "fine-tuning\nhours", _hours),
+)
+
+
+def _peak(cell: Line) -> tuple[int | None, str | None]:
+    for key, kind in (("device_bytes", "device"), ("rss_bytes", "rss")):
+        if cell[key] is not None:
+            return int(cell[key]), kind
+    return None, None
+
+
+FIELDS: Mapping[str, Callable[[Line], Any]] = {
+    "task": lambda cell: cell["task"],
+    "dataset": lambda cell: cell["dataset"],
+    "backbone": lambda cell: cell["backbone"],
+    "recipe": lambda cell: cell["recipe"],
+    "metric": lambda cell: cell["metric"] or None,
+    "unit": lambda cell: cell["unit"] or None,
+    "higher_is_better": lambda cell: cell["sign"] > 0 if cell["sign"] else None,
+    "n": lambda cell: cell["n"],
+    "mean": lambda cell: cell["mean"],
+    "std": lambda cell: cell["std"],
+    "ci_low": lambda cell: cell["ci_low"],
+    "ci_high": lambda cell: cell["ci_high"],
+    "values": lambda cell: cell["values"],
+    "synthetic": lambda cell: cell["synthetic"],
+    "train_images_per_s": lambda cell: cell["train_rate"],
+    "inference_images_per_s": lambda cell: cell["inference_rate"],
+    "peak_memory_bytes": lambda cell: _peak(cell)[0],
+    "memory_kind": lambda cell: _peak(cell)[1],
+    "gpu_hours": lambda cell: cell["gpu_hours"],
+}
+"""A cell as other programs read it, in JSON and CSV; null is unknown."""
+
+
+def data_cells(board: Board) -> list[dict[str, Any]]:
+    """Every cell once, also where suites share it; averages over datasets are left to the reader."""
+    found: list[dict[str, Any]] = []
+    seen: set[tuple[Any, ...]] = set()
+    for suite in board.suites:
+        for table in suite.tables:
+            for head in table.heads:
+                for row in table.rows:
+                    cell = row.cells.get(head)
+                    if cell is None or head.dataset == MEAN:
+                        continue
+                    data = {name: produce(cell) for name, produce in FIELDS.items()}
+                    jobs = tuple(value["job"] for value in cell["values"])
+                    key = (*head, row.backbone, row.recipe, cell["synthetic"], jobs)
+                    if key not in seen:
+                        seen.add(key)
+                        found.append(data)
+    return found
+
+
+def missing_lines(suite: SuiteBoard) -> Iterator[str]:
+    """``timm/resnet50 imp, failed: EuroSAT seeds 1, 2; RESISC45 seed 0``, then the pairs left out."""
+    jobs = [line for line in suite.missing if line["job"] is not None]
+
+    def row(line: Line) -> tuple[str, ...]:
+        return line["kind"], line["backbone"], line["recipe"], line["state"]
+
+    jobs.sort(key=row)
+    for (kind, backbone, recipe, state), group in groupby(jobs, row):
+        seeds: dict[str, list[str]] = {}
+        for line in group:
+            seeds.setdefault(line["dataset"], []).append(str(line["seed"]))
+        parts = [f"{d} seed{'s' * (len(s) > 1)} {', '.join(s)}" for d, s in seeds.items()]
+        pretrain = "pretraining of " if kind == "pretrain" else ""
+        yield f"{pretrain}{backbone} {recipe}, {state}: {'; '.join(parts)}"
+    for line in suite.missing:
+        if line["job"] is None:
+            yield f"{line['backbone']} {line['recipe']} on {line['dataset']}, skipped: {line['reason']}"

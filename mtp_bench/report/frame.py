@@ -1,0 +1,222 @@
+"""Plans and records → one DataFrame: a line a fine-tuning job, with its figures where it has left a record.
+
+The one pass over the files. A record that cannot be used becomes a ``Problem``; the others are reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mtp_bench import catalog
+from mtp_bench.datasets.cards.card import Card
+from mtp_bench.errors import UserError, nearest
+from mtp_bench.store.records import Record, read_record, record_paths
+from mtp_bench.suite.identity import job_id
+from mtp_bench.suite.schema import DataVariant
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class PlannedJob(_Part):
+    id: str
+    kind: Literal["pretrain", "finetune"]
+    task: str
+    dataset: str
+    backbone: str
+    recipe: str
+    seed: int
+    after: bool
+    """The paper's protocol on a backbone that the paper did not train."""
+    state: str
+
+
+class SkippedPair(_Part):
+    backbone: str
+    recipe: str
+    dataset: str
+    reason: str
+
+
+class PlanFile(_Part):
+    """What the report needs of ``results/<suite>/plan.json``."""
+
+    version: Literal[1] = Field(alias="schema")
+    suite: str
+    title: str
+    protocol: str
+    data: DataVariant
+    baseline: str | dict[str, str] | None
+    jobs: tuple[PlannedJob, ...]
+    skipped: tuple[SkippedPair, ...]
+
+    def is_baseline(self, backbone: str, recipe: str) -> bool:
+        named = self.baseline
+        return recipe == (named.get(backbone) if isinstance(named, dict) else named)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A record that is not reported: of which job, and one line that says why."""
+
+    job: str
+    line: str
+
+
+TEXTS = ("metric", "unit", "hardware", "fingerprint", "split_source", "probe")
+FIGURES = (
+    "value",
+    "sign",
+    "train_rate",
+    "inference_rate",
+    "device_bytes",
+    "rss_bytes",
+    "parameters",
+    "gpu_hours",
+    "cpu_hours",
+    "test_images",
+)
+RECORD_COLUMNS = ("job", "synthetic", "warnings", *TEXTS, *FIGURES)
+PLAN_COLUMNS = (
+    *("suite", "data", "job", "task", "dataset", "backbone", "recipe", "seed"),
+    *("after", "state", "baseline"),
+)
+
+
+def read_plans(results: Path, suites: Sequence[str]) -> tuple[PlanFile, ...]:
+    """The plans of these suites, or of all that were planned."""
+    known = sorted(path.parent.name for path in results.glob("*/plan.json"))
+    if not known:
+        raise UserError(
+            f"{results}: no suite has been planned here: run 'mtp-bench plan SUITE', "
+            "or name another folder with --results"
+        )
+    for suite in suites:
+        if suite not in known:
+            raise UserError(f"unknown suite '{suite}' in {results}: {nearest(suite, known)}")
+    return tuple(_read_plan(results / name / "plan.json") for name in dict.fromkeys(suites or known))
+
+
+def _read_plan(path: Path) -> PlanFile:
+    try:
+        plan = PlanFile.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path}: {where}: {first['msg']}: plan the suite again") from None
+    if plan.suite != path.parent.name:
+        raise UserError(
+            f"{path}: the plan of '{plan.suite}' in another suite's folder: remove or rename it"
+        )
+    return plan
+
+
+def read_records(
+    folder: Path, wanted: Collection[str] | None
+) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
+    """The records of these jobs (none: all), a line each, and those that cannot be used."""
+    rows: list[tuple[Any, ...]] = []
+    problems: list[Problem] = []
+    for path in record_paths(folder):
+        if wanted is not None and path.stem not in wanted:
+            continue
+        try:
+            record = read_record(path)
+            _check(path, record)
+            rows.append(_row(record))
+        except UserError as error:
+            problems.append(Problem(path.stem, str(error)))
+        except OSError as error:
+            problems.append(Problem(path.stem, f"{path}: cannot be read ({error.strerror})"))
+    frame = pd.DataFrame.from_records(rows, columns=list(RECORD_COLUMNS))
+    # Said once for all, since an empty or half-known column would otherwise choose its own type.
+    return frame.astype(dict.fromkeys(FIGURES, "float64")), tuple(problems)
+
+
+def _check(path: Path, record: Record) -> None:
+    fix = f"'mtp-bench forget {path.stem}' sets it aside"
+    if record.job != path.stem:
+        raise UserError(f"{path}: holds the record of {record.job}: {fix}")
+    if (now := job_id(record.spec)) != record.job:
+        raise UserError(f"{path}: the id of its spec is {now} by now: {fix}, and the job can run again")
+    if record.primary not in record.metrics:
+        raise UserError(f"{path}: has no figure for its primary metric '{record.primary}': {fix}")
+    if not math.isfinite(record.metrics[record.primary].value):
+        raise UserError(f"{path}: its {record.primary} is not a number: {fix}")
+
+
+def _row(record: Record) -> tuple[Any, ...]:
+    """In the order of ``RECORD_COLUMNS``."""
+    metric, facts, memory = record.metrics[record.primary], record.provenance, record.memory
+    rates = record.throughput
+    on_device = memory.kind == "device"
+    hardware = facts.device if on_device else f"{facts.device}, {facts.threads} threads"
+    return (
+        record.job,
+        record.synthetic,
+        record.warnings,
+        record.primary,
+        metric.unit,
+        f"{facts.processes} × {hardware}",
+        facts.data_fingerprint,
+        facts.split_source,
+        facts.probe,
+        metric.value,
+        1.0 if metric.higher_is_better else -1.0,
+        rates.train_images_per_s and rates.train_images_per_s.median,
+        rates.inference_images_per_s and rates.inference_images_per_s.median,
+        memory.peak_bytes if on_device else None,
+        None if on_device else memory.peak_bytes,
+        record.compute.parameters,
+        record.compute.gpu_hours,
+        0.0 if on_device else record.compute.wall_hours,
+        facts.data_counts.get("test"),
+    )
+
+
+def planned_frame(plans: Sequence[PlanFile], records: pd.DataFrame) -> pd.DataFrame:
+    """The fine-tuning jobs of all plans, in the plans' order, joined with what their records say."""
+    lines = [
+        (plan.suite, plan.data, job.id, job.task, job.dataset, job.backbone, job.recipe, job.seed)
+        + (job.after, job.state, plan.is_baseline(job.backbone, job.recipe))
+        for plan in plans
+        for job in {job.id: job for job in plan.jobs if job.kind == "finetune"}.values()
+    ]
+    planned = pd.DataFrame.from_records(lines, columns=list(PLAN_COLUMNS))
+    jobs = planned.merge(records, on="job", how="left")
+    missing = jobs["value"].isna()
+    # A record's own word counts; a job without one is what its suite's data variant makes it.
+    jobs["synthetic"] = jobs["synthetic"].eq(True) | (missing & jobs["data"].eq("miniature"))
+    measured = jobs[~missing].drop_duplicates("dataset").set_index("dataset")
+    for dataset in jobs.loc[missing, "dataset"].unique():
+        here = missing & jobs["dataset"].eq(dataset)
+        if dataset in measured.index:
+            facts = measured.loc[dataset, ["metric", "unit", "sign"]].tolist()
+        else:
+            facts = _metric_of(card_of(dataset))
+        for name, fact in zip(("metric", "unit", "sign"), facts, strict=True):
+            jobs.loc[here, name] = fact
+    return jobs
+
+
+def card_of(dataset: str) -> Card | None:
+    """A dataset's card; none where this version has no such card."""
+    try:
+        card = catalog.load("dataset", dataset)
+    except UserError:
+        return None
+    return card if isinstance(card, Card) else None
+
+
+def _metric_of(card: Card | None) -> list[Any]:
+    if card is None:
+        return ["", "", 0.0]
+    return [card.metric.name, card.metric.unit, 1.0 if card.metric.higher_is_better else -1.0]

@@ -1,0 +1,1 @@
+"""The truth on disk: job folders, states, locks and records."""

@@ -1,0 +1,158 @@
+"""One worker a job: a lock that names its holder, beats, goes stale by itself and can be checked before a write.
+
+The lock is a series of files ``lock.1``, ``lock.2`` … in the job's folder; the highest number rules. A taker
+creates the next number with ``link``, which only one can do, on network file systems too; nobody ever deletes the
+ruling file, so two that find the same stale lock cannot both get it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+BEAT_SECONDS = 10.0
+STALE_SECONDS = 120.0
+"""A holder on another host that has not beaten for so long is taken for dead."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock. ``started`` tells a process from a later one with the same number."""
+
+    token: str
+    host: str
+    pid: int
+    started: str
+    released: bool = False
+
+
+def _process_start(pid: int) -> str | None:
+    """The kernel's start time of a process; None where there is no such process (a zombie is none)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        return _alive_without_proc(pid)
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _alive_without_proc(pid: int) -> str | None:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return ""
+
+
+def _newest(folder: Path) -> tuple[int, Path | None]:
+    numbers = [int(p.suffix[1:]) for p in folder.glob("lock.*") if p.suffix[1:].isdigit()]
+    top = max(numbers, default=0)
+    return top, (folder / f"lock.{top}" if numbers else None)
+
+
+def _read(path: Path) -> Holder | None:
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _now_there(folder: Path) -> float:
+    """The file system's own clock, since hosts' clocks differ."""
+    probe = folder / f".clock.{uuid.uuid4().hex}"
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def holder(folder: Path) -> Holder | None:
+    """Who holds the lock of a job folder now; None where nobody alive does."""
+    return _living(folder, _newest(folder)[1]) if folder.is_dir() else None
+
+
+def _living(folder: Path, path: Path | None) -> Holder | None:
+    found = _read(path) if path else None
+    if path is None or found is None or found.released:
+        return None
+    if found.host == socket.gethostname():
+        return found if _process_start(found.pid) == found.started else None
+    try:
+        age = _now_there(folder) - path.stat().st_mtime
+    except OSError:
+        return found
+    return found if age < STALE_SECONDS else None
+
+
+class Lock:
+    """A held lock; ``acquire`` makes it. Use as a context: it beats until it is released."""
+
+    def __init__(self, folder: Path, number: int, me: Holder) -> None:
+        self._path = folder / f"lock.{number}"
+        self._folder = folder
+        self._me = me
+        self.number = number
+        """How many holders this job has had, this one included."""
+        self._stop = threading.Event()
+        self._beat = threading.Thread(target=self._beating, daemon=True, name="lock")
+
+    def __enter__(self) -> Lock:
+        self._beat.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._beat.join()
+        if self.is_mine():
+            _write(self._path, Holder(**{**asdict(self._me), "released": True}))
+
+    def _beating(self) -> None:
+        while not self._stop.wait(BEAT_SECONDS):
+            try:
+                os.utime(self._path)
+            except OSError:
+                continue
+
+    def is_mine(self) -> bool:
+        """Whether no other worker has taken the job in the meantime."""
+        number, path = _newest(self._folder)
+        found = _read(path) if path else None
+        return number == self.number and found is not None and found.token == self._me.token
+
+
+def _write(path: Path, who: Holder) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.write_text(json.dumps(asdict(who)))
+    temporary.replace(path)
+
+
+def acquire(folder: Path) -> Lock | None:
+    """Take the lock of a job folder, or None where a living worker holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number, path = _newest(folder)
+    if _living(folder, path) is not None:
+        return None
+    me = Holder(
+        token=uuid.uuid4().hex, host=socket.gethostname(), pid=os.getpid(),
+        started=_process_start(os.getpid()) or "",
+    )
+    temporary = folder / f".lock.{me.token}"
+    temporary.write_text(json.dumps(asdict(me)))
+    try:
+        os.link(temporary, folder / f"lock.{number + 1}")
+    except FileExistsError:
+        return None
+    finally:
+        temporary.unlink(missing_ok=True)
+    for old in range(max(1, number - 3), number):
+        (folder / f"lock.{old}").unlink(missing_ok=True)
+    return Lock(folder, number + 1, me)

@@ -1,0 +1,73 @@
+"""The state of a job: what the disk says, never what somebody remembers.
+
+``state.json`` holds the last word of a worker; the record decides about *done*, the lock about *running*.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import ValidationError
+
+from mtp_bench.store import faults, lock
+from mtp_bench.store.files import write_atomically
+from mtp_bench.store.paths import JobPaths
+from mtp_bench.store.records import Attempt
+from mtp_bench.suite.schema import Model
+
+State = Literal[
+    "pending", "submitted", "running", "done", "failed", "oom", "timeout", "cancelled", "skipped"
+]
+ENDED: frozenset[State] = frozenset({"done", "failed", "oom", "timeout", "cancelled", "skipped"})
+FAILED: frozenset[State] = frozenset({"failed", "oom", "timeout", "cancelled"})
+
+
+class StateFile(Model):
+    """``state.json``: the last word, why, and every attempt so far."""
+
+    state: State = "pending"
+    message: str = ""
+    attempts: tuple[Attempt, ...] = ()
+
+
+def now() -> str:
+    """This moment in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_state_file(paths: JobPaths) -> StateFile:
+    """The last word on disk; a fresh one where there is none, or where it is no longer readable."""
+    try:
+        return StateFile.model_validate_json(paths.state.read_text())
+    except (OSError, ValidationError, json.JSONDecodeError, UnicodeDecodeError):
+        return StateFile()
+
+
+def write_state(paths: JobPaths, state: StateFile) -> None:
+    """Replace ``state.json`` as a whole."""
+    paths.run.mkdir(parents=True, exist_ok=True)
+    faults.point("state.before")
+    write_atomically(paths.state, state.model_dump_json(indent=1))
+    faults.point("state.after")
+
+
+def state_of(paths: JobPaths) -> State:
+    """The state of a job as the disk has it.
+
+    A worker that was killed leaves ``running`` behind and no live lock: such a job is pending again.
+    """
+    if paths.record.exists():
+        return "done"
+    if lock.holder(paths.run) is not None:
+        return "running"
+    last = read_state_file(paths).state
+    return "pending" if last in ("running", "done") else last
+
+
+def end_attempt(state: StateFile, outcome: State, message: str, seconds: float) -> StateFile:
+    """The state file after an attempt has ended."""
+    *before, last = state.attempts
+    closed = last.model_copy(update={"ended": now(), "outcome": outcome, "seconds": seconds})
+    return StateFile(state=outcome, message=message, attempts=(*before, closed))

@@ -1,0 +1,1 @@
+"""The question: suites, protocols and the plan of jobs that follows from them."""

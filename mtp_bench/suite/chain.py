@@ -1,0 +1,49 @@
+"""From a recipe's name to the stages that it is made of: ``mae+mtp`` → mae, then mtp."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mtp_bench import catalog
+from mtp_bench.errors import UserError, nearest
+from mtp_bench.suite.schema import CustomRecipe
+
+
+def expand(recipe: str, custom: Mapping[str, CustomRecipe]) -> tuple[str, ...]:
+    """The stages of a recipe, names for chains resolved; ``scratch`` is the empty chain.
+
+    Raises:
+        UserError: for an unknown stage, a cycle of names, a stage that stands twice or at the wrong place.
+    """
+    stages = _flatten(recipe, custom, ())
+    for index, stage in enumerate(stages):
+        if stages.index(stage) != index:
+            raise UserError(f"stage '{stage}' stands twice in '{recipe}'")
+        first = stage in custom or bool(catalog.find("recipe stage", stage).facts.get("first"))
+        if first and index > 0:
+            raise UserError(f"'{stage}' gives first weights: it must be the first stage of '{recipe}'")
+        if not first and index == 0:
+            raise UserError(f"'{stage}' goes on from weights: write imp+{stage} or mae+{stage}")
+    if "scratch" in stages:
+        if len(stages) > 1:
+            raise UserError(f"'scratch' stands alone: '{recipe}' goes on from nothing")
+        return ()
+    return stages
+
+
+def _flatten(
+    recipe: str, custom: Mapping[str, CustomRecipe], trail: tuple[str, ...]
+) -> tuple[str, ...]:
+    if recipe in trail:
+        raise UserError(f"the chain goes in a circle: {' → '.join([*trail, recipe])}")
+    stages: list[str] = []
+    for part in recipe.split("+"):
+        if part in custom:
+            chain = custom[part].chain
+            stages += [part] if chain is None else _flatten(chain, custom, (*trail, part))
+        else:
+            known = [*catalog.names("recipe stage"), *custom]
+            if part not in known:
+                raise UserError(f"unknown recipe stage '{part}': {nearest(part, known)}")
+            stages.append(part)
+    return tuple(stages)

@@ -1,0 +1,301 @@
+"""The nouns, frozen: Suite, Protocol, JobSpec, Resources, JobFile. Data only; nothing here touches disk or device."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    model_validator,
+)
+
+SPEC_VERSION = 1
+"""Hashed into every job id; raised only when the meaning of an equal spec changes."""
+
+Task = Literal[
+    "classification", "detection", "rotated_detection", "segmentation", "change_detection"
+]
+DataVariant = Literal["release", "subset", "miniature"]
+
+
+class Model(BaseModel):
+    """Frozen, strict, and closed to unknown keys. Validate the JSON form, so that lists become tuples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in path:
+        raise ValueError("must be a path inside the weights folder (no leading '/', no '..')")
+    return path
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+RGB = Annotated[tuple[float, float, float], Field(description="red, green, blue in 0..255")]
+OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+class Span(Model):
+    """A length of training: epochs or iterations, exactly one of them."""
+
+    epochs: Count | None = None
+    iterations: Count | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError("give exactly one of 'epochs' and 'iterations'")
+        return self
+
+
+class TestSettings(Model):
+    """How a trained model is judged; hashed apart, so that another judge never means another training."""
+
+    __test__ = False
+
+    image_size: Count
+    resize: Count | None = None
+    """Short edge before the centre crop of ``image_size``; none: resize straight to ``image_size``."""
+    batch_size: Count = 64
+
+
+class Protocol(Model):
+    """Every hyper-parameter of one training, fully resolved."""
+
+    image_size: Count
+    length: Span
+    batch_size: Count
+    """Effective batch: over all processes and accumulation steps."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Positive
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's; with sgd the first is the momentum."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    layer_decay: Fraction | None
+    """Layer-wise decay of the learning rate; null: every layer at ``lr``."""
+    drop_path: Annotated[float, Field(ge=0, lt=1)]
+    warmup: Span | None = None
+    warmup_start: Fraction = 1e-6
+    """First learning rate as a share of ``lr``; it rises linearly, iteration by iteration."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule_step: Literal["iteration", "epoch"] = "iteration"
+    """How often the schedule after the warm-up moves; the paper's classification moves once an epoch."""
+    clip_norm: Positive | None = None
+    augmentation: Literal["randaugment", "dihedral", "none"]
+    mean: RGB | None = None
+    std: RGB | None = None
+    """Input statistics; null: those that the weights or the backbone were made with."""
+    validate_every: Span
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    frozen: Literal["none", "backbone"] = "none"
+    train_fraction: Fraction = 1.0
+    """Share of each class's training images, for few-label studies."""
+    test: TestSettings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give both 'mean' and 'std', or neither")
+        return self
+
+
+def _part_of(model: type[BaseModel], name: str) -> type[BaseModel]:
+    """The same fields, each optional; what was given stands in ``model_fields_set``."""
+    fields: dict[str, Any] = {}
+    for key, info in model.model_fields.items():
+        annotation: Any = info.annotation
+        for constraint in info.metadata:
+            annotation = Annotated[annotation, constraint]
+        fields[key] = (annotation, None)
+    part: type[BaseModel] = create_model(name, __base__=Model, **fields)
+    return part
+
+
+ProtocolPart: Any = _part_of(Protocol, "ProtocolPart")
+
+
+class Where(Model):
+    """Which jobs a rule is for; keys mean *and*, the values of one key mean *or*."""
+
+    task: OneOrMore | None = None
+    dataset: OneOrMore | None = None
+    backbone: OneOrMore | None = None
+
+
+class Rule(Model):
+    """Settings for the jobs that ``where`` selects; a later rule wins."""
+
+    where: Where = Where()
+    set: ProtocolPart
+
+
+class ProtocolFile(Model):
+    """A protocol as written: a name and rules, the general ones first."""
+
+    name: Name
+    title: str = ""
+    backbones: tuple[str, ...] | None = None
+    """Backbones that the source of this protocol trained; others are marked as 'after' it."""
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+
+
+class Weights(Model):
+    """A file that a recipe stage is loaded from."""
+
+    file: RelativePath
+    """Relative to the weights folder, or inside ``package``."""
+    package: Name | None = None
+    """An installed Python distribution that carries the file."""
+    sha256: Sha256 | None = None
+    allow_partial: bool = False
+    """Accept a file of which under 90 % of the backbone's parameters match."""
+    mean: RGB | None = None
+    std: RGB | None = None
+
+    @model_validator(mode="after")
+    def _both_statistics(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give both 'mean' and 'std', or neither")
+        return self
+
+
+def _weights(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
+WeightsEntry = Annotated[Weights, BeforeValidator(_weights)]
+
+
+class CustomRecipe(Model):
+    """A recipe of the user's: weights of their own, or a name for a chain of stages."""
+
+    weights: WeightsEntry | None = None
+    chain: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.weights is None) == (self.chain is None):
+            raise ValueError("give exactly one of 'weights' and 'chain'")
+        return self
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return tuple(range(value))
+    return tuple(value) if isinstance(value, list) else value
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)
+]
+
+
+class Suite(Model):
+    """A question: which backbones and recipes, on which datasets, under which protocol."""
+
+    name: Name
+    title: str = ""
+    protocol: Annotated[str, Field(min_length=1)]
+    """``paper``, ``demo``, or the path of a protocol file, relative to the suite."""
+    data: DataVariant = "release"
+    backbones: Annotated[dict[str, OneOrMore], Field(min_length=1)]
+    """Backbone → its recipes."""
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)] | None = None
+    seeds: Seeds = (0,)
+    """A count, or the repetitions themselves."""
+    pretrain_seeds: Seeds = (0,)
+    baseline: str | dict[str, str] | None = None
+    """The recipe that others are compared with: one, or one per backbone."""
+    weights: dict[str, dict[str, WeightsEntry]] = {}
+    """Backbone → recipe → the file that the recipe is loaded from, instead of being run."""
+    recipes: dict[Name, CustomRecipe] = {}
+    overrides: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _datasets_or_tasks(self) -> Self:
+        if (self.datasets is None) == (self.tasks is None):
+            raise ValueError("give exactly one of 'datasets' and 'tasks'")
+        return self
+
+
+class Stage(Model):
+    """One link of a recipe as it is identified: loaded from a named file, or made by a pretrain job."""
+
+    name: str
+    weights: Weights | None = None
+    pretrain: str | None = None
+    """Id of the job that makes it. Neither: timm's own loader."""
+
+
+class JobSpec(Model):
+    """What a job *is*; the hash of this is its identity."""
+
+    kind: Literal["pretrain", "finetune"]
+    backbone: str
+    recipe: str
+    stages: tuple[Stage, ...]
+    task: str
+    dataset: str
+    data: DataVariant
+    protocol: Protocol | None
+    """None while the code of the job's task or stage is missing: it can be planned, not run."""
+    seed: Annotated[int, Field(ge=0)]
+    pretrain_seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def settings(self) -> Protocol:
+        """The protocol of a job that can be run."""
+        if self.protocol is None:
+            raise ValueError(f"{self.dataset}, {self.recipe}: planned without a protocol")
+        return self.protocol
+
+
+class Resources(Model):
+    """How a job runs; never part of what it is."""
+
+    processes: Count = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: Annotated[int, Field(ge=0)] = 1
+    """Threads of each process on the CPU; 0 leaves torch's own choice."""
+    loader_workers: Annotated[int, Field(ge=0)] = 0
+    micro_batch: Count | None = None
+    """Images a process takes at once; what lacks to the protocol's batch is accumulated."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 120.0
+
+
+class Roots(Model):
+    """The folders of one invocation, as absolute paths."""
+
+    runs: str
+    results: str
+    data: str | None
+    weights: str | None
+    cache: str
+
+
+class JobFile(Model):
+    """``job.json``: all that a worker needs, and all that crosses to another process or node."""
+
+    version: Literal[1] = 1
+    id: str
+    spec: JobSpec
+    resources: Resources
+    roots: Roots
+    command: tuple[str, ...] = ()

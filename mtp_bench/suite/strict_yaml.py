@@ -1,0 +1,151 @@
+"""YAML that knows its lines and has no surprises: what looks like a word is a word, ``1e-3`` is a number.
+
+Booleans are ``true`` and ``false`` only, no base-60 numbers, no octals, no dates, no duplicate keys, no anchors,
+merge keys or tags. Every value remembers where it stood, so that any later complaint can name line and column.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtp_bench.errors import UserError
+
+Loc = tuple[str | int, ...]
+Mark = tuple[int, int]
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_OCTAL = re.compile(r"[-+]?0[0-9_]+|0[xob][0-9a-fA-F_]+")
+_CONSTANTS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file's data, and where each part of it stands (line and column from 1)."""
+
+    path: Path
+    data: Any
+    keys: dict[Loc, Mark]
+    values: dict[Loc, Mark]
+
+    def problem(self, loc: Loc, message: str, *, at_key: bool = False) -> str:
+        """``file:line:column: where: message`` for the innermost part of ``loc`` that exists."""
+        line, column = self._mark(loc, at_key)
+        where = ".".join(str(part) for part in loc)
+        return f"{self.path}:{line}:{column}: {where}: {message}" if where else (
+            f"{self.path}:{line}:{column}: {message}"
+        )
+
+    def _mark(self, loc: Loc, at_key: bool) -> Mark:
+        if at_key and loc in self.keys:
+            return self.keys[loc]
+        for end in range(len(loc), -1, -1):
+            if loc[:end] in self.values:
+                return self.values[loc[:end]]
+        return (1, 1)
+
+
+class _Builder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[str] = []
+        self.keys: dict[Loc, Mark] = {}
+        self.values: dict[Loc, Mark] = {}
+
+    def complain(self, node: yaml.Node, loc: Loc, message: str) -> None:
+        mark = node.start_mark
+        where = ".".join(str(part) for part in loc)
+        self.problems.append(
+            f"{self.path}:{mark.line + 1}:{mark.column + 1}: {where + ': ' if where else ''}{message}"
+        )
+
+    def build(self, node: yaml.Node, loc: Loc) -> Any:
+        self.values[loc] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, loc)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(child, (*loc, i)) for i, child in enumerate(node.value)]
+        assert isinstance(node, yaml.MappingNode)
+        return self._mapping(node, loc)
+
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.complain(key_node, loc, "a key must be a plain word")
+                continue
+            key = str(key_node.value)
+            here = (*loc, key)
+            if key in data:
+                first = self.keys[here][0]
+                self.complain(key_node, here, f"this key stands twice (first in line {first})")
+                continue
+            if key == "<<":
+                self.complain(key_node, here, "merge keys are not read: write the keys out")
+                continue
+            self.keys[here] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            data[key] = self.build(value_node, here)
+        return data
+
+    def _scalar(self, node: yaml.ScalarNode, loc: Loc) -> Any:
+        text = str(node.value)
+        if node.style is not None:
+            return text
+        if text in _CONSTANTS:
+            return _CONSTANTS[text]
+        if _INT.fullmatch(text):
+            return int(text.replace("_", ""))
+        if _OCTAL.fullmatch(text):
+            self.complain(
+                node, loc, f"'{text}' may be octal or decimal: write a plain number, or quote the word"
+            )
+            return text
+        return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _refuse(path: Path, text: str) -> None:
+    """Anchors, aliases and tags, at their place."""
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        kind = {yaml.AnchorToken: "anchors", yaml.AliasToken: "aliases", yaml.TagToken: "tags"}.get(
+            type(token)
+        )
+        if kind is not None:
+            mark = token.start_mark
+            raise UserError(
+                f"{path}:{mark.line + 1}:{mark.column + 1}: {kind} are not read: write the value out"
+            )
+
+
+def read(path: Path) -> Document:
+    """Parse one file. ``UserError`` holds a line for each problem."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    builder = _Builder(path)
+    try:
+        _refuse(path, text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise UserError(_syntax(path, error)) from None
+    if node is None:
+        raise UserError(f"{path}:1:1: the file is empty")
+    data = builder.build(node, ())
+    if builder.problems:
+        raise UserError(*builder.problems)
+    return Document(path, data, builder.keys, builder.values)
+
+
+def _syntax(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    if mark is None:
+        return f"{path}:1:1: not YAML: {problem}"
+    return f"{path}:{mark.line + 1}:{mark.column + 1}: not YAML: {problem}"

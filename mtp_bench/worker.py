@@ -1,0 +1,268 @@
+"""Run one job from its ``job.json``: the same call on every executor, or by hand:
+
+    python -m mtp_bench.worker runs/<job>/job.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import platform
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mtp_bench import __version__, catalog
+from mtp_bench.errors import UserError
+from mtp_bench.store import faults, lock
+from mtp_bench.store.control import Control, Interrupted, LostLock
+from mtp_bench.store.paths import JobPaths, job_paths
+from mtp_bench.store.provenance import code_state, packages
+from mtp_bench.store.records import (
+    Attempt,
+    Compute,
+    Memory,
+    Metric,
+    Provenance,
+    Rate,
+    Record,
+    Throughput,
+    WeightsUsed,
+    write_record,
+)
+from mtp_bench.store.states import State, StateFile, end_attempt, now, read_state_file, write_state
+from mtp_bench.suite.identity import job_id
+from mtp_bench.suite.schema import JobFile
+
+EXIT: dict[str, int] = {"done": 0, "pending": 75, "running": 75}
+"""Exit code by the state a worker leaves; any other is 1. 75: try again later."""
+
+
+def read_job(path: Path) -> JobFile:
+    """``job.json``, checked against its own identity."""
+    try:
+        job = JobFile.model_validate_json(path.read_text())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path}: not a job file ({str(error).splitlines()[0]})") from None
+    if job_id(job.spec) != job.id:
+        raise UserError(f"{path}: the id {job.id} is not that of its spec ({job_id(job.spec)}): plan the suite again")
+    return job
+
+
+def execute(path: Path) -> State:
+    """Take the job, run it, leave its record; returns the state that the disk then shows.
+
+    A job that is done, or that another living worker holds, is left alone.
+    """
+    job = read_job(path)
+    paths = job_paths(job.roots, job.id)
+    if int(os.environ.get("RANK", "0")) > 0:
+        return _follow(job, paths)
+    taken = lock.acquire(paths.run)
+    if taken is None:
+        return "running"
+    with taken:
+        if paths.record.exists():
+            return "done"
+        control = Control(taken, paths.run / "cancel")
+        return _attempt(job, paths, control)
+
+
+def _follow(job: JobFile, paths: JobPaths) -> State:
+    """One of the other processes of a distributed job: it computes; the first one writes."""
+    control = Control(None, paths.run / "cancel")
+    control.listen()
+    with contextlib.suppress(Interrupted):
+        _run(job, paths, control)
+    return "running"
+
+
+def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
+    control.listen()
+    before = read_state_file(paths)
+    closed = tuple(a if a.ended else _lost(a, paths) for a in before.attempts)
+    gpus = job.resources.processes if job.resources.device == "cuda" else 0
+    attempt = Attempt(started=now(), ended=None, host=socket.gethostname(), outcome="running",
+                      from_iteration=0, seconds=0.0, gpus=gpus)
+    state = StateFile(state="running", attempts=(*closed, attempt))
+    write_state(paths, state)
+    started = time.monotonic()
+    outcome, message = _outcome(job, paths, control, state, started)
+    if outcome != "done":
+        print(f"{job.id}: {outcome}: {message}", flush=True)  # noqa: T201 - the job's log
+    try:
+        control.may_write()
+    except LostLock:
+        return "running"
+    write_state(paths, end_attempt(state, outcome, message, time.monotonic() - started))
+    return outcome
+
+
+def _lost(attempt: Attempt, paths: JobPaths) -> Attempt:
+    """An attempt whose worker was killed: it lasted until its last sign of life."""
+    begun = datetime.fromisoformat(attempt.started)
+    try:
+        seen = datetime.fromtimestamp(paths.progress.stat().st_mtime, UTC)
+    except OSError:
+        seen = begun
+    seconds = max(0.0, (seen - begun).total_seconds())
+    ended = max(seen, begun).isoformat(timespec="seconds")
+    return attempt.model_copy(update={"ended": ended, "outcome": "lost", "seconds": seconds})
+
+
+def _outcome(
+    job: JobFile, paths: JobPaths, control: Control, state: StateFile, started: float
+) -> tuple[State, str]:
+    try:
+        result, peak = _run(job, paths, control)
+        control.may_write()
+        finished = end_attempt(state, "done", "", time.monotonic() - started)
+        record, details = _record(job, finished, result, peak)
+        faults.point("record.before")
+        write_record(paths.records, record, details)
+        faults.point("record.after")
+        return "done", ""
+    except Interrupted:
+        if (paths.run / "cancel").exists():
+            return "cancelled", "cancelled by the user"
+        return "pending", "stopped; it goes on from its checkpoint"
+    except LostLock:
+        return "pending", "another worker has taken this job"
+    except UserError as error:
+        return "failed", "; ".join(error.lines)
+    except MemoryError:
+        return "oom", "out of memory"
+    except Exception as error:  # whatever a job dies of must not take the run with it
+        traceback.print_exc()
+        return _judge_crash(error)
+
+
+def _judge_crash(error: Exception) -> tuple[State, str]:
+    first = (str(error).splitlines() or [""])[0]
+    text = f"{type(error).__name__}: {first}"
+    if type(error).__name__ == "TrainingFailed":
+        return "failed", first
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return "oom", text
+    return "failed", text
+
+
+def _run(job: JobFile, paths: JobPaths, control: Control) -> tuple[Any, Any]:
+    """The job's own work; everything heavy is imported here."""
+    torch = importlib.import_module("torch")
+    if job.resources.threads:
+        torch.set_num_threads(job.resources.threads)
+    source_of = importlib.import_module("mtp_bench.recipes.start").source_of
+    memory = importlib.import_module("mtp_bench.profiling.memory")
+    finetune = importlib.import_module("mtp_bench.mm.finetune")
+    source = finetune.source_fields(source_of(job.spec, job.roots))
+    with memory.RssPeak().watching() as peak:
+        result = finetune.run(job, paths, control, source)
+    allocated, reserved = memory.device_peaks()
+    return result, Memory(
+        kind="device" if reserved else "rss", peak_bytes=max(reserved, default=peak.bytes),
+        device_allocated_bytes=allocated, device_reserved_bytes=reserved, rss_bytes=peak.bytes,
+    )
+
+
+def _record(job: JobFile, state: StateFile, result: Any, memory: Memory) -> tuple[Record, dict[str, Any]]:
+    rate = importlib.import_module("mtp_bench.profiling.rates").rate
+    times = result.timings
+    train = rate(times.train_seconds, times.train_images)
+    test = rate(times.test_seconds, times.test_images)
+    hours = [attempt.seconds / 3600 for attempt in state.attempts]
+    attempts = (*state.attempts[:-1], state.attempts[-1].model_copy(update={"from_iteration": result.resumed_at}))
+    card = catalog.load("dataset", job.spec.dataset)
+    record = Record(
+        job=job.id, spec=job.spec, synthetic=job.spec.data == "miniature", primary=card.metric.name,
+        metrics={name: Metric(value=value, unit=unit, higher_is_better=higher)
+                 for name, (value, unit, higher) in result.judged.metrics.items()},
+        throughput=Throughput(
+            train_images_per_s=Rate(**train) if train else None,
+            inference_images_per_s=Rate(**test) if test else None,
+            data_wait_share=times.waited / times.trained if times.trained else None,
+        ),
+        memory=memory,
+        compute=Compute(
+            parameters=result.parameters, trainable_parameters=result.trainable, wall_hours=sum(hours),
+            gpu_hours=sum(h * a.gpus for h, a in zip(hours, state.attempts, strict=True)),
+        ),
+        provenance=_provenance(job, result), attempts=attempts, finished=now(),
+    )
+    report = result.load_report
+    details = {
+        "job": job.id, "load_report": report.as_json() if report else None,
+        "split_source": result.data.split_source, "metric_definition": card.metric.definition,
+        "resources": job.resources.model_dump(), "packages": packages(), **result.judged.details,
+    }
+    return record, details
+
+
+def _provenance(job: JobFile, result: Any) -> Provenance:
+    machine = importlib.import_module("mtp_bench.profiling.machine")
+    torch = importlib.import_module("torch")
+    commit, dirty = code_state()
+    report = result.load_report
+    counts = {**result.data.counts(), "train": result.train_images}
+    return Provenance(
+        version=__version__, commit=commit, dirty=dirty, command=job.command,
+        python=platform.python_version(), torch=torch.__version__, host=socket.gethostname(),
+        device=machine.device_name(job.resources.device), driver=machine.driver_version(job.resources.device),
+        processes=job.resources.processes, threads=job.resources.threads, micro_batch=result.micro_batch,
+        accumulation=result.accumulation, seeds=result.seeds, data_fingerprint=result.fingerprint,
+        data_counts=counts, split_source=result.data.split_source, mean=result.mean, std=result.std,
+        weights=WeightsUsed(source=report.source, sha256=report.sha256, matched_share=report.share,
+                            partial_allowed=report.partial_allowed) if report else None,
+        probe=result.probe, config_sha256=result.config_sha256,
+    )
+
+
+@contextlib.contextmanager
+def _into_log(path: Path) -> Iterator[None]:
+    """Everything this process prints, C code included, goes to the job's log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", buffering=1) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        sys.stdout = sys.stderr = log
+        yield
+
+
+def run_in_process(job_file: str, environment: dict[str, str]) -> None:
+    """Entry point of a fresh process of the local executor; exits with the state's code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the executor's to answer
+    os.environ.update(environment)
+    path = Path(job_file)
+    with _into_log(path.parent / "log.txt"):
+        try:
+            state = execute(path)
+        except UserError as error:
+            print("\n".join(error.lines), flush=True)  # noqa: T201 - the job's log
+            state = "failed"
+        sys.stdout.flush()
+    os._exit(EXIT.get(state, 1))
+
+
+def main() -> int:
+    """Run the job file that the command line names, printing to the terminal."""
+    if len(sys.argv) != 2:
+        print("usage: python -m mtp_bench.worker runs/<job>/job.json", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        return EXIT.get(execute(Path(sys.argv[1])), 1)
+    except UserError as error:
+        print("\n".join(error.lines), file=sys.stderr)  # noqa: T201
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
