@@ -1,7 +1,7 @@
 """Seconds of ``mtp-bench report`` over 10,010 records: ``python benchmarks/report.py``.
 
-Makes a suite of 14 data sets × 13 backbones × 11 recipes × 5 seeds in a temporary folder, then times the whole
-command in fresh processes and its parts in this one.
+Makes a suite of 14 data sets, 13 backbones, 11 recipes and 5 seeds in a temporary folder, then
+times the whole command in fresh processes and its parts in this one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PROVENANCE: dict[str, Any] = {
     "version": "0.1.0",
     "commit": "0123456789abcdef0123456789abcdef01234567",
     "dirty": False,
-    "command": ["mtp-bench", "run", "suites/full.yaml", "--executor", "slurm", "--site", "h100.yaml"],
+    "command": ["mtp-bench", "run", "suites/full.yaml", "--executor", "slurm", "--site", "h.yaml"],
     "python": "3.11.7",
     "torch": "2.13.0+cu130",
     "host": "node-017.cluster",
@@ -103,7 +103,8 @@ def make(results: Path) -> int:
     backbones = [f"vit_{letter}" for letter in "abcdefghijklm"]
     recipes = ["scratch", *(f"recipe_{i}" for i in range(10))]
     chance, jobs = random.Random(0), []
-    for dataset, backbone, recipe, seed in itertools.product(datasets, backbones, recipes, range(5)):
+    grid = itertools.product(datasets, backbones, recipes, range(5))
+    for dataset, backbone, recipe, seed in grid:
         spec = JobSpec(
             kind="finetune",
             backbone=backbone,
@@ -160,11 +161,12 @@ def main() -> None:
         from mtp_bench.report import aggregate, board, frame
 
         paths = list(records.record_paths(results / "records"))
-        timed("read_record, all", lambda: [records.read_record(path) and None for path in paths])
+        timed("read_record, all", lambda: [records.read_record(path).job for path in paths])
         spec = records.read_record(paths[0]).spec
         timed("job_id, as often", lambda: [job_id(spec) for _ in paths])
         plans = timed("plan.json", lambda: frame.read_plans(results, []))
-        found, _ = timed("frame.read_records", lambda: frame.read_records(results / "records", None))
+        folder_ = results / "records"
+        found, _ = timed("frame.read_records", lambda: frame.read_records(folder_, None))
         jobs = timed("frame.planned_frame", lambda: frame.planned_frame(plans, found))
         timed("aggregate.cells", lambda: aggregate.cells(jobs))
         made = timed("board.build, all of the above", lambda: board.build(results, []))

@@ -1,7 +1,10 @@
-"""What there is: name → Entry, one dict literal each, imported lazily; third parties add through one entry point.
+"""What there is: name → Entry, one dict literal each, imported lazily.
 
-An entry without a target is planned for and not part of this version: a plan lists its jobs, and says that the
-code is missing. Facts are what planning needs to know, so that it needs neither torch nor data.
+Third parties add through one entry-point group.
+
+An entry without a target is planned for and not part of this version: a plan lists its jobs, and
+says that the code is missing. Facts are what planning needs to know, so that it needs neither
+torch nor data.
 """
 
 from __future__ import annotations
@@ -32,29 +35,44 @@ def _dataset(target: str | None, task: str, folder: str, source: str) -> Entry:
 
 DATASETS: dict[str, Entry] = {
     "EuroSAT": _dataset(
-        "mtp_bench.datasets.cards.eurosat:CARD", "classification", "EuroSAT",
-        "EuroSAT_RGB.zip of https://zenodo.org/records/7711810"),
+        "mtp_bench.datasets.cards.eurosat:CARD",
+        "classification",
+        "EuroSAT",
+        "EuroSAT_RGB.zip of https://zenodo.org/records/7711810",
+    ),
     "RESISC45": _dataset(
-        "mtp_bench.datasets.cards.resisc45:CARD", "classification", "RESISC45",
-        "NWPU-RESISC45.rar of https://gcheng-nwpu.github.io/"),
+        "mtp_bench.datasets.cards.resisc45:CARD",
+        "classification",
+        "RESISC45",
+        "NWPU-RESISC45.rar of https://gcheng-nwpu.github.io/",
+    ),
     "xView": _dataset(None, "detection", "xView", "https://challenge.xviewdataset.org"),
     "DIOR": _dataset(None, "detection", "DIOR", "https://gcheng-nwpu.github.io/"),
     "DIOR-R": _dataset(None, "rotated_detection", "DIOR", "https://gcheng-nwpu.github.io/"),
     "FAIR1M-2.0": _dataset(None, "rotated_detection", "FAIR1M-2.0", "https://gaofen-challenge.com"),
     "DOTA-v1.0": _dataset(
-        None, "rotated_detection", "DOTA-v1.0", "https://captain-whu.github.io/DOTA/"),
+        None, "rotated_detection", "DOTA-v1.0", "https://captain-whu.github.io/DOTA/"
+    ),
     "DOTA-v2.0": _dataset(
-        None, "rotated_detection", "DOTA-v2.0", "https://captain-whu.github.io/DOTA/"),
+        None, "rotated_detection", "DOTA-v2.0", "https://captain-whu.github.io/DOTA/"
+    ),
     "SpaceNet-v1": _dataset(
-        None, "segmentation", "SpaceNet-v1", "s3://spacenet-dataset/spacenet/SN1_buildings"),
+        None, "segmentation", "SpaceNet-v1", "s3://spacenet-dataset/spacenet/SN1_buildings"
+    ),
     "LoveDA": _dataset(None, "segmentation", "LoveDA", "https://zenodo.org/records/5706578"),
     "OSCD": _dataset(None, "change_detection", "OSCD", "https://rcdaudt.github.io/oscd/"),
     "WHU-CD": _dataset(
-        None, "change_detection", "WHU-CD", "https://gpcv.whu.edu.cn/data/building_dataset.html"),
-    "LEVIR-CD": _dataset(None, "change_detection", "LEVIR-CD", "https://justchenhao.github.io/LEVIR/"),
+        None, "change_detection", "WHU-CD", "https://gpcv.whu.edu.cn/data/building_dataset.html"
+    ),
+    "LEVIR-CD": _dataset(
+        None, "change_detection", "LEVIR-CD", "https://justchenhao.github.io/LEVIR/"
+    ),
     "SVCD": _dataset(
-        None, "change_detection", "SVCD", "ChangeDetectionDataset.rar (Lebedev et al., 2018)"),
-    "Million-AID": _dataset(None, "pretraining", "Million-AID", "https://captain-whu.github.io/DiRS/"),
+        None, "change_detection", "SVCD", "ChangeDetectionDataset.rar (Lebedev et al., 2018)"
+    ),
+    "Million-AID": _dataset(
+        None, "pretraining", "Million-AID", "https://captain-whu.github.io/DiRS/"
+    ),
     "SAMRS": _dataset(None, "pretraining", "SAMRS", "https://github.com/ViTAE-Transformer/SAMRS"),
 }
 
@@ -72,10 +90,12 @@ RECIPES: dict[str, Entry] = {
     "mae": Entry(None, {"first": True, "runs_on": "Million-AID"}),
     "mtp": Entry(None, {"runs_on": "SAMRS"}),
 }
-"""Stages. ``runs_on``: the dataset of the stage's own training; without it a stage can only be loaded."""
+"""Stages. ``runs_on``: the dataset of the stage's own training; without it, loaded only."""
 
 TASKS: dict[str, Entry] = {
-    "classification": Entry("mtp_bench.tasks.classification:TASK", {"short": "scene classification"}),
+    "classification": Entry(
+        "mtp_bench.tasks.classification:TASK", {"short": "scene classification"}
+    ),
     "detection": Entry(None, {"short": "horizontal detection"}),
     "rotated_detection": Entry(None, {"short": "rotated detection"}),
     "segmentation": Entry(None, {"short": "semantic segmentation"}),
@@ -100,18 +120,18 @@ KINDS: dict[str, dict[str, Entry]] = {
 }
 
 ENTRY_POINTS = "mtp_bench.catalog"
-"""Third parties: an entry point named ``kind/name`` whose value is the target, e.g. ``dataset/MySet``."""
+"""An entry point is named ``kind/name``, e.g. ``dataset/MySet``, and its value is an ``Entry``."""
 
 
 @cache
 def plugins() -> dict[tuple[str, str], metadata.EntryPoint]:
-    """Entry points of installed packages, by kind and name; an unknown kind is an error, not a warning."""
+    """Entry points of installed packages, by kind and name; an unknown kind is an error."""
     found: dict[tuple[str, str], metadata.EntryPoint] = {}
     for point in metadata.entry_points(group=ENTRY_POINTS):
         kind, _, name = point.name.partition("/")
         if kind not in KINDS or not name:
             raise UserError(
-                f"plug-in {point.name!r} ({point.value}): the name must be kind/name with a kind of: "
+                f"plug-in {point.name!r} ({point.value}): the name must be kind/name, kind one of: "
                 f"{', '.join(KINDS)}"
             )
         if name in KINDS[kind] or (kind, name) in found:
@@ -159,7 +179,7 @@ def _check_member(kind: str, family: str, name: str) -> None:
 
 @cache
 def timm_names() -> frozenset[str]:
-    """Names of timm's models, read from its source without importing it (and torch); empty where it is absent."""
+    """Names of timm's models, read from its source without importing it; empty without timm."""
     spec = util.find_spec("timm")
     if spec is None or not spec.submodule_search_locations:
         return frozenset()

@@ -1,6 +1,6 @@
-"""Run one job from its ``job.json``: the same call on every executor, or by hand:
+"""Run one job from its ``job.json``: the same call on every executor, or by hand.
 
-    python -m mtp_bench.worker runs/<job>/job.json
+python -m mtp_bench.worker runs/<job>/job.json
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def read_job(path: Path) -> JobFile:
     except (OSError, ValidationError) as error:
         raise UserError(f"{path}: not a job file ({str(error).splitlines()[0]})") from None
     if job_id(job.spec) != job.id:
-        raise UserError(f"{path}: the id {job.id} is not that of its spec ({job_id(job.spec)}): plan the suite again")
+        raise UserError(
+            f"{path}: the id {job.id} is not that of its spec ({job_id(job.spec)}): plan the suite "
+            "again"
+        )
     return job
 
 
@@ -91,8 +94,15 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
     before = read_state_file(paths)
     closed = tuple(a if a.ended else _lost(a, paths) for a in before.attempts)
     gpus = job.resources.processes if job.resources.device == "cuda" else 0
-    attempt = Attempt(started=now(), ended=None, host=socket.gethostname(), outcome="running",
-                      from_iteration=0, seconds=0.0, gpus=gpus)
+    attempt = Attempt(
+        started=now(),
+        ended=None,
+        host=socket.gethostname(),
+        outcome="running",
+        from_iteration=0,
+        seconds=0.0,
+        gpus=gpus,
+    )
     state = StateFile(state="running", attempts=(*closed, attempt))
     write_state(paths, state)
     started = time.monotonic()
@@ -169,23 +179,36 @@ def _run(job: JobFile, paths: JobPaths, control: Control) -> tuple[Any, Any]:
         result = finetune.run(job, paths, control, source)
     allocated, reserved = memory.device_peaks()
     return result, Memory(
-        kind="device" if reserved else "rss", peak_bytes=max(reserved, default=peak.bytes),
-        device_allocated_bytes=allocated, device_reserved_bytes=reserved, rss_bytes=peak.bytes,
+        kind="device" if reserved else "rss",
+        peak_bytes=max(reserved, default=peak.bytes),
+        device_allocated_bytes=allocated,
+        device_reserved_bytes=reserved,
+        rss_bytes=peak.bytes,
     )
 
 
-def _record(job: JobFile, state: StateFile, result: Any, memory: Memory) -> tuple[Record, dict[str, Any]]:
+def _record(
+    job: JobFile, state: StateFile, result: Any, memory: Memory
+) -> tuple[Record, dict[str, Any]]:
     rate = importlib.import_module("mtp_bench.profiling.rates").rate
     times = result.timings
     train = rate(times.train_seconds, times.train_images)
     test = rate(times.test_seconds, times.test_images)
     hours = [attempt.seconds / 3600 for attempt in state.attempts]
-    attempts = (*state.attempts[:-1], state.attempts[-1].model_copy(update={"from_iteration": result.resumed_at}))
+    attempts = (
+        *state.attempts[:-1],
+        state.attempts[-1].model_copy(update={"from_iteration": result.resumed_at}),
+    )
     card = catalog.load("dataset", job.spec.dataset)
     record = Record(
-        job=job.id, spec=job.spec, synthetic=job.spec.data == "miniature", primary=card.metric.name,
-        metrics={name: Metric(value=value, unit=unit, higher_is_better=higher)
-                 for name, (value, unit, higher) in result.judged.metrics.items()},
+        job=job.id,
+        spec=job.spec,
+        synthetic=job.spec.data == "miniature",
+        primary=card.metric.name,
+        metrics={
+            name: Metric(value=value, unit=unit, higher_is_better=higher)
+            for name, (value, unit, higher) in result.judged.metrics.items()
+        },
         throughput=Throughput(
             train_images_per_s=Rate(**train) if train else None,
             inference_images_per_s=Rate(**test) if test else None,
@@ -193,16 +216,24 @@ def _record(job: JobFile, state: StateFile, result: Any, memory: Memory) -> tupl
         ),
         memory=memory,
         compute=Compute(
-            parameters=result.parameters, trainable_parameters=result.trainable, wall_hours=sum(hours),
+            parameters=result.parameters,
+            trainable_parameters=result.trainable,
+            wall_hours=sum(hours),
             gpu_hours=sum(h * a.gpus for h, a in zip(hours, state.attempts, strict=True)),
         ),
-        provenance=_provenance(job, result), attempts=attempts, finished=now(),
+        provenance=_provenance(job, result),
+        attempts=attempts,
+        finished=now(),
     )
     report = result.load_report
     details = {
-        "job": job.id, "load_report": report.as_json() if report else None,
-        "split_source": result.data.split_source, "metric_definition": card.metric.definition,
-        "resources": job.resources.model_dump(), "packages": packages(), **result.judged.details,
+        "job": job.id,
+        "load_report": report.as_json() if report else None,
+        "split_source": result.data.split_source,
+        "metric_definition": card.metric.definition,
+        "resources": job.resources.model_dump(),
+        "packages": packages(),
+        **result.judged.details,
     }
     return record, details
 
@@ -214,15 +245,35 @@ def _provenance(job: JobFile, result: Any) -> Provenance:
     report = result.load_report
     counts = {**result.data.counts(), "train": result.train_images}
     return Provenance(
-        version=__version__, commit=commit, dirty=dirty, command=job.command,
-        python=platform.python_version(), torch=torch.__version__, host=socket.gethostname(),
-        device=machine.device_name(job.resources.device), driver=machine.driver_version(job.resources.device),
-        processes=job.resources.processes, threads=job.resources.threads, micro_batch=result.micro_batch,
-        accumulation=result.accumulation, seeds=result.seeds, data_fingerprint=result.fingerprint,
-        data_counts=counts, split_source=result.data.split_source, mean=result.mean, std=result.std,
-        weights=WeightsUsed(source=report.source, sha256=report.sha256, matched_share=report.share,
-                            partial_allowed=report.partial_allowed) if report else None,
-        probe=result.probe, config_sha256=result.config_sha256,
+        version=__version__,
+        commit=commit,
+        dirty=dirty,
+        command=job.command,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        host=socket.gethostname(),
+        device=machine.device_name(job.resources.device),
+        driver=machine.driver_version(job.resources.device),
+        processes=job.resources.processes,
+        threads=job.resources.threads,
+        micro_batch=result.micro_batch,
+        accumulation=result.accumulation,
+        seeds=result.seeds,
+        data_fingerprint=result.fingerprint,
+        data_counts=counts,
+        split_source=result.data.split_source,
+        mean=result.mean,
+        std=result.std,
+        weights=WeightsUsed(
+            source=report.source,
+            sha256=report.sha256,
+            matched_share=report.share,
+            partial_allowed=report.partial_allowed,
+        )
+        if report
+        else None,
+        probe=result.probe,
+        config_sha256=result.config_sha256,
     )
 
 

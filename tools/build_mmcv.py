@@ -10,6 +10,7 @@ interrupted goes on where it stopped; two builds at the same time wait for each 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -151,8 +152,11 @@ def compiler_flags(target: Target, room: Path) -> str:
     the precompiled header it reads the header itself and only takes longer.
     """
     flags = "-DNDEBUG -fwrapv -O3 -g0 -w"
-    header, ready, half = room / "pre.h", room / "pre.h.gch", room / "pre.half"
-    # Written once: a newer header would make ninja compile all of an interrupted build again.
+    # Written once for each torch folder: a newer header would make ninja compile everything again,
+    # and one that was made in another clone may be gone or differ.
+    origin = hashlib.sha256("\0".join(target.includes).encode()).hexdigest()[:8]
+    header, half = room / f"{origin}.h", room / "half"
+    ready = room / f"{header.name}.gch"
     if not ready.exists():
         header.write_text("#include <torch/types.h>\n")
         defines = ["-DTORCH_API_INCLUDE_EXTENSION_H", "-DTORCH_EXTENSION_NAME=_ext"]
@@ -177,11 +181,8 @@ def progress(source: Path) -> Callable[[], None]:
         said = time.monotonic()
         total = len(re.findall(r"^build .*: (?:cuda_)?compile ", plan.read_text(), re.MULTILINE))
         done = sum(1 for _ in plan.parent.rglob("*.o"))
-        print(
-            f"\r  mmcv: {done} / {total} files" if live else f"  mmcv: {done} / {total} files",
-            end="" if live else "\n",
-            flush=True,
-        )
+        text = f"  mmcv: {done} / {total} files"
+        print(*(["\r", text] if live else [text, "\n"]), sep="", end="", flush=True)
 
     return tick
 
@@ -213,9 +214,8 @@ def check(python: Path, wheel: Path, target: Target, room: Path) -> None:
         if library is None:
             raise SetupError(f"{wheel.name} was built without operators: see {room}/build.log")
         path = archive.extract(library, room / "check")
-    call(
-        [str(python), "-c", CHECK, path, "cuda" if target.archs else "cpu"], log=room / "check.log"
-    )
+    kind = "cuda" if target.archs else "cpu"
+    call([str(python), "-c", CHECK, path, kind], log=room / "check.log")
 
 
 def ensure(python: Path, target: Target, pip_args: Sequence[str] = ()) -> Path:
@@ -227,7 +227,11 @@ def ensure(python: Path, target: Target, pip_args: Sequence[str] = ()) -> Path:
             return wheel
         room.mkdir(parents=True, exist_ok=True)
         built = compile_wheel(python, target, room, pip_args)
-        check(python, built, target, room)
+        try:
+            check(python, built, target, room)
+        except SetupError:
+            shutil.rmtree(room / f"onedl_mmcv-{VERSION}")  # the next try is not to end the same way
+            raise
         final = cache / "wheels" / target.key / built.name
         final.parent.mkdir(parents=True, exist_ok=True)
         built.replace(final)

@@ -16,7 +16,7 @@ def gate():
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         sys.stderr.write(
             "python %d.%d does not fit: Python 3.11 to 3.13 is needed; where another one is "
-            "installed, name it: make PYTHON=python3.12 …\n" % sys.version_info[:2]
+            "installed, name it: make PYTHON=python3.12\n" % sys.version_info[:2]
         )
         return 2
     from steps import main

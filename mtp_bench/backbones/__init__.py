@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
 
 def create(
-    name: str, *, image_size: int, drop_path: float = 0.0, checkpointing: bool = False, **options: Any
+    name: str,
+    *,
+    image_size: int,
+    drop_path: float = 0.0,
+    checkpointing: bool = False,
+    **options: Any,
 ) -> nn.Module:
-    """A backbone by its name, with ``.channels``, ``.strides``, ``.layers`` and ``.layer_id(parameter)``.
+    """A backbone by its name, with ``channels``, ``strides``, ``layers``, ``layer_id(name)``.
 
     ``forward(images)`` gives one feature map a stride, (B, C, H, W), finest first.
     """

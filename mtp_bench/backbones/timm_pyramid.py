@@ -1,6 +1,7 @@
-"""``timm/<name>``: any timm model as a feature pyramid, through timm's own ``forward_intermediates``.
+"""``timm/<name>``: any timm model as a feature pyramid, by ``forward_intermediates``.
 
-The state dict keeps timm's keys, so that timm's weights load by name; what only serves timm's classifier is cut off.
+The state dict keeps timm's keys, so that timm's weights load by name; what only serves timm's
+classifier is cut off.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class TimmPyramid(nn.Module):
             inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 3, H, W) → maps (B, C, H / stride, W / stride), contiguous: mmcv's ops misread other layouts."""
+        """Images (B, 3, H, W) to contiguous maps; mmcv's ops misread other layouts."""
         if self._channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         inner: Any = self.inner
@@ -53,7 +54,7 @@ class TimmPyramid(nn.Module):
         return [m.contiguous() for m in maps]
 
     def layer_id(self, parameter: str) -> int:
-        """Depth of a parameter, 0 for the stem; ``inner.``-prefixed names as ``named_parameters`` gives them."""
+        """Depth of a parameter, 0 for the stem; names as ``named_parameters`` gives them."""
         return self._layer_of[parameter.removeprefix("inner.")]
 
 
@@ -79,7 +80,7 @@ def _layers(inner: Any) -> dict[str, int]:
 
 
 def _last_of_each_stride(inner: Any, name: str) -> list[int]:
-    """Stages with strides 4 to 32; a plain transformer has one stride, and gives four taps of it."""
+    """Stages of strides 4 to 32; a plain transformer has one stride and gives four taps of it."""
     info = inner.feature_info
     stages = list(info if isinstance(info, list) else info.get_dicts())
     by_stride = {int(stage["reduction"]): i for i, stage in enumerate(stages)}
@@ -87,7 +88,9 @@ def _last_of_each_stride(inner: Any, name: str) -> list[int]:
         return sorted(i for stride, i in by_stride.items() if stride >= 4)
     depth = len(stages)
     if depth < 4:
-        raise UserError(f"backbone '{name}': timm gives {depth} feature maps of it, too few for a pyramid")
+        raise UserError(
+            f"backbone '{name}': timm gives {depth} feature maps of it, too few for a pyramid"
+        )
     return [depth * part // 4 - 1 for part in (1, 2, 3, 4)]
 
 
@@ -97,15 +100,20 @@ def create(
     """Build ``timm/<model>`` without weights.
 
     Raises:
-        UserError: for a model that timm cannot take feature maps of, or that lacks what is asked of it.
+        UserError: for a model that timm cannot take feature maps of, or that lacks what is asked
+        of it.
     """
     plain = name.removeprefix("timm/")
-    wanted: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    wanted: dict[str, Any] = {**_sized(plain, image_size)}
+    if drop_path:
+        wanted["drop_path_rate"] = drop_path
     try:
-        inner: Any = timm.create_model(plain, num_classes=0, **_sized(plain, image_size), **wanted)
+        inner: Any = timm.create_model(plain, num_classes=0, **wanted)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise UserError(f"backbone '{name}': timm cannot build it ({error})") from None
-    if not hasattr(inner, "forward_intermediates") or not hasattr(inner, "prune_intermediate_layers"):
+    if not hasattr(inner, "forward_intermediates") or not hasattr(
+        inner, "prune_intermediate_layers"
+    ):
         raise UserError(f"backbone '{name}': timm offers no feature maps of this model")
     indices = _last_of_each_stride(inner, name)
     inner.prune_intermediate_layers(indices, prune_norm=True, prune_head=True)

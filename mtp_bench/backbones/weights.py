@@ -1,4 +1,7 @@
-"""Loading a backbone's weights, with a report of what became of every tensor. Silent partial loads are refused."""
+"""Loading a backbone's weights, with a report of what became of every tensor.
+
+Silent partial loads are refused.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class LoadReport:
     matched: tuple[str, ...]
     reshaped: tuple[str, ...]
     missing: tuple[str, ...]
-    """In the backbone, not in the file (or of another shape there): these stay as they were made."""
+    """In the backbone, not in the file (or of another shape there): left as they were made."""
     unexpected: tuple[str, ...]
     share: float
     """Of the backbone's parameters and statistics, by number of values."""
@@ -65,7 +68,9 @@ def sha256_of_state(state: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(
+            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()
 
 
@@ -73,7 +78,8 @@ def read_state(path: Path) -> State:
     """The tensors of a ``.safetensors`` or torch file; nothing in it is executed.
 
     Raises:
-        UserError: one line, for a file that is missing, cut short, something else, or that holds code.
+        UserError: one line, for a file that is missing, cut short, something else, or that holds
+        code.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
@@ -86,11 +92,18 @@ def read_state(path: Path) -> State:
     try:
         data = _read(path)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: refused: it holds more than tensors, and could run code ({reason[:160]})") from None
+        raise UserError(
+            f"{path}: refused: it holds more than tensors and could run code ({_first_line(error)})"
+        ) from None
     except (RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
-        raise UserError(f"{path}: not readable as weights, perhaps cut short ({str(error).splitlines()[0][:160]})") from None
+        raise UserError(
+            f"{path}: not readable as weights, perhaps cut short ({_first_line(error)})"
+        ) from None
     return _unwrap(path, data)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def _read(path: Path) -> Any:
@@ -118,7 +131,10 @@ def _unwrap(path: Path, data: Any) -> State:
 
 
 def fit_names(state: State, target: Mapping[str, torch.Tensor]) -> State:
-    """The file's tensors under the backbone's names: wrapper prefixes stripped, EfficientNet-PyTorch's renamed."""
+    """The file's tensors under the backbone's names.
+
+    Wrapper prefixes are stripped, EfficientNet-PyTorch's names translated.
+    """
     if "_conv_stem.weight" in state:
         return _from_efficientnet_pytorch(state, target)
     names = set(target)
@@ -144,8 +160,16 @@ def _strip(key: str) -> str:
 
 def _from_efficientnet_pytorch(state: State, target: Mapping[str, torch.Tensor]) -> State:
     """Names of EfficientNet-PyTorch (flat block numbers) → timm's (stage.block)."""
-    blocks = sorted({tuple(int(n) for n in k.split(".")[1:3]) for k in target if k.startswith("blocks.")})
-    top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    blocks = sorted(
+        {tuple(int(n) for n in k.split(".")[1:3]) for k in target if k.startswith("blocks.")}
+    )
+    top = {
+        "_conv_stem": "conv_stem",
+        "_bn0": "bn1",
+        "_conv_head": "conv_head",
+        "_bn1": "bn2",
+        "_fc": "classifier",
+    }
     renamed: State = {}
     for key, value in state.items():
         first, _, rest = key.partition(".")
@@ -154,7 +178,9 @@ def _from_efficientnet_pytorch(state: State, target: Mapping[str, torch.Tensor])
             continue
         number, part, leaf = rest.split(".", 2)
         expands = f"_blocks.{number}._expand_conv.weight" in state
-        place = ".".join(map(str, blocks[int(number)])) if int(number) < len(blocks) else f"?.{number}"
+        place = (
+            ".".join(map(str, blocks[int(number)])) if int(number) < len(blocks) else f"?.{number}"
+        )
         renamed[f"blocks.{place}.{_block_part(part, expands)}.{leaf}"] = value
     return renamed
 
@@ -162,15 +188,26 @@ def _from_efficientnet_pytorch(state: State, target: Mapping[str, torch.Tensor])
 def _block_part(part: str, expands: bool) -> str:
     squeeze = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
     if expands:
-        names = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-                 "_project_conv": "conv_pwl", "_bn2": "bn3"}
+        names = {
+            "_expand_conv": "conv_pw",
+            "_bn0": "bn1",
+            "_depthwise_conv": "conv_dw",
+            "_bn1": "bn2",
+            "_project_conv": "conv_pwl",
+            "_bn2": "bn3",
+        }
     else:
-        names = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+        names = {
+            "_depthwise_conv": "conv_dw",
+            "_bn1": "bn1",
+            "_project_conv": "conv_pw",
+            "_bn2": "bn2",
+        }
     return {**names, **squeeze}.get(part, part)
 
 
 def _reshape(name: str, value: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor | None:
-    """A position embedding of another image size, interpolated; None for any other difference of shape."""
+    """A position embedding of another image size, interpolated; None for any other difference."""
     if not name.endswith("pos_embed") or value.ndim != 3 or value.shape[-1] != wanted.shape[-1]:
         return None
     from timm.layers import resample_abs_pos_embed
@@ -179,19 +216,27 @@ def _reshape(name: str, value: torch.Tensor, wanted: torch.Tensor) -> torch.Tens
         grid = int(max(wanted.shape[1] - prefix, 0) ** 0.5)
         old = int(max(value.shape[1] - prefix, 0) ** 0.5)
         if grid**2 + prefix == wanted.shape[1] and old**2 + prefix == value.shape[1]:
-            return resample_abs_pos_embed(value, [grid, grid], [old, old], num_prefix_tokens=prefix)
+            resized: torch.Tensor = resample_abs_pos_embed(
+                value, [grid, grid], [old, old], num_prefix_tokens=prefix
+            )
+            return resized
     return None
 
 
-def load_state(backbone: nn.Module, state: State, source: str, sha256: str, allow_partial: bool = False) -> LoadReport:
+def load_state(
+    backbone: nn.Module, state: State, source: str, sha256: str, allow_partial: bool = False
+) -> LoadReport:
     """Copy what fits into the backbone, and say what did not.
 
     Raises:
-        UserError: where under 90 % of the backbone's values are covered and that is not allowed by name; the
+        UserError: where under 90 % of the backbone's values are covered and that is not allowed by
+        name; the
             backbone is then untouched.
     """
     inner = getattr(backbone, "inner", backbone)
-    own: State = {k: v for k, v in inner.state_dict().items() if not k.endswith("num_batches_tracked")}
+    own: State = {
+        k: v for k, v in inner.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
     fitted = fit_names(state, own)
     matched: State = {}
     reshaped: State = {}
@@ -204,22 +249,33 @@ def load_state(backbone: nn.Module, state: State, source: str, sha256: str, allo
     taken = {**matched, **reshaped}
     share = sum(own[k].numel() for k in taken) / max(1, sum(v.numel() for v in own.values()))
     report = LoadReport(
-        source=source, sha256=sha256, matched=tuple(matched), reshaped=tuple(reshaped),
+        source=source,
+        sha256=sha256,
+        matched=tuple(matched),
+        reshaped=tuple(reshaped),
         missing=tuple(k for k in own if k not in taken),
-        unexpected=tuple(k for k in fitted if k not in own and not k.endswith("num_batches_tracked")),
-        share=share, partial_allowed=allow_partial and share < NEEDED_SHARE,
+        unexpected=tuple(
+            k for k in fitted if k not in own and not k.endswith("num_batches_tracked")
+        ),
+        share=share,
+        partial_allowed=allow_partial and share < NEEDED_SHARE,
     )
     if share < NEEDED_SHARE and not allow_partial:
         raise UserError(
-            f"{source}: only {report.summary()}; under {NEEDED_SHARE:.0%} is refused, unless the suite "
-            "says 'allow_partial: true' at these weights"
+            f"{source}: only {report.summary()}; under {NEEDED_SHARE:.0%} is refused, unless the "
+            "suite says 'allow_partial: true' at these weights"
         )
     inner.load_state_dict(taken, strict=False)
     return report
 
 
 def load_weights(
-    backbone: nn.Module, path: Path, *, name: str, allow_partial: bool = False, sha256: str | None = None
+    backbone: nn.Module,
+    path: Path,
+    *,
+    name: str,
+    allow_partial: bool = False,
+    sha256: str | None = None,
 ) -> LoadReport:
     """Load a file into a backbone. ``name``: the backbone's; ``sha256``: refuse any other file."""
     state = read_state(path)

@@ -1,4 +1,4 @@
-"""The command line: thin commands that parse, call one function and print. Nothing heavy at import."""
+"""The command line: commands parse, call one function and print. Nothing heavy at import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from mtp_bench.errors import UserError
 
 app = typer.Typer(
     help="Which pretraining of a remote-sensing backbone is best, for which task, at what cost?",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)

@@ -19,8 +19,12 @@ def _group() -> None:
 @app.command()
 def demo(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="datasets")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="every dataset that has a miniature")] = False,
-    output: Annotated[Path, typer.Option(help="folder to write to; becomes a data folder")] = Path("demo-data"),
+    everything: Annotated[
+        bool, typer.Option("--all", help="every dataset that has a miniature")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="folder to write to; becomes a data folder")] = Path(
+        "demo-data"
+    ),
 ) -> None:
     """Render synthetic miniatures of datasets, in their official layouts."""
     from mtp_bench import catalog
@@ -32,7 +36,9 @@ def demo(
         raise UserError(f"data demo: name datasets ({', '.join(MINIATURES)}), or give --all")
     for name in chosen:
         if name not in MINIATURES:
-            raise UserError(f"data demo: no miniature of '{name}': {nearest(name, list(MINIATURES))}")
+            raise UserError(
+                f"data demo: no miniature of '{name}': {nearest(name, list(MINIATURES))}"
+            )
     for name in chosen:
         root = output / str(catalog.find("dataset", name).facts["folder"])
         if root.exists():

@@ -1,4 +1,4 @@
-"""``status``, ``logs``, ``cancel`` and ``forget``: watch and steer jobs through what stands on the disk."""
+"""``status``, ``logs``, ``cancel``, ``forget``: watch and steer jobs by what stands on the disk."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ from mtp_bench.cli.options import (
 if TYPE_CHECKING:
     from mtp_bench.store.paths import JobPaths
 
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="a job's id, or enough of its beginning")]
+JobName = Annotated[
+    str, typer.Argument(metavar="JOB", help="a job's id, or enough of its beginning")
+]
 
 
-def status(suite: SuiteName, as_json: Json = False, runs: Runs = RUNS, results: Results = RESULTS) -> None:
+def status(
+    suite: SuiteName, as_json: Json = False, runs: Runs = RUNS, results: Results = RESULTS
+) -> None:
     """The state of every job of a suite."""
     from mtp_bench.cli.progress import describe
     from mtp_bench.store.paths import job_paths
@@ -64,8 +68,10 @@ def _progress(paths: JobPaths) -> dict[str, object]:
 
 
 def logs(
-    job: JobName, follow: Annotated[bool, typer.Option("--follow", "-f", help="go on as it grows")] = False,
-    runs: Runs = RUNS, results: Results = RESULTS,
+    job: JobName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on as it grows")] = False,
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
 ) -> None:
     """Print a job's log."""
     from mtp_bench.errors import UserError
@@ -85,7 +91,10 @@ def logs(
 
 
 def cancel(
-    suite: SuiteName, only: Only = [], runs: Runs = RUNS, results: Results = RESULTS,  # noqa: B006 - Typer copies
+    suite: SuiteName,
+    only: Only = [],
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
 ) -> None:
     """Cancel the jobs of a suite that are not done; running ones write a checkpoint and stop."""
     from mtp_bench.store.paths import job_paths
@@ -127,13 +136,17 @@ def _find(name: str, runs: Path, results: Path) -> JobPaths:
     from mtp_bench.store.paths import job_paths
 
     folders = [p.parent.name for p in runs.glob("*/job.json")]
-    records = [p.stem for p in (results / "records").glob("*.json") if not p.name.endswith(".details.json")]
+    records = [
+        p.stem for p in (results / "records").glob("*.json") if not p.name.endswith(".details.json")
+    ]
     known = sorted({*folders, *records})
     found = [job for job in known if job.startswith(name)]
     if name in known:
         found = [name]
     if not found:
-        raise UserError(f"{name}: no such job: {nearest(name, known) if known else 'nothing has run yet'}")
+        raise UserError(
+            f"{name}: no such job: {nearest(name, known) if known else 'nothing has run yet'}"
+        )
     if len(found) > 1:
         raise UserError(f"{name}: could be {', '.join(found[:5])}: write more of it")
     return job_paths(roots_of(None, None, runs, results), found[0])

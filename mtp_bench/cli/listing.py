@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from mtp_bench.cli.options import Json
 
 
-class What(str, Enum):
+class What(StrEnum):
     """The catalogues."""
 
     backbones = "backbones"
@@ -33,8 +33,18 @@ def list_names(what: Annotated[What, typer.Argument()], as_json: Json = False) -
         for name in catalog.names(kind):
             entry = catalog.KINDS[kind].get(name) or catalog.find(kind, name)
             shown = f"{name}<model>" if name.endswith("/") else name
-            facts = {k: str(v) for k, v in entry.facts.items() if k in ("task", "source", "runs_on", "short")}
-            rows.append({"name": shown, **facts, "available": "yes" if entry.target else "not in this version"})
+            facts = {
+                k: str(v)
+                for k, v in entry.facts.items()
+                if k in ("task", "source", "runs_on", "short")
+            }
+            rows.append(
+                {
+                    "name": shown,
+                    **facts,
+                    "available": "yes" if entry.target else "not in this version",
+                }
+            )
     if as_json:
         print(json.dumps({what.value: rows}, indent=1))
         return

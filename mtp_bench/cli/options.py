@@ -12,25 +12,36 @@ if TYPE_CHECKING:
     from mtp_bench.suite.schema import Roots
 
 Only = Annotated[
-    list[str], typer.Option("--only", metavar="KEY=VALUE", help="task, dataset, backbone, recipe or seed; repeats")
+    list[str],
+    typer.Option(
+        "--only", metavar="KEY=VALUE", help="task, dataset, backbone, recipe or seed; repeats"
+    ),
 ]
 Data = Annotated[
-    Path | None, typer.Option("--data", envvar="MTP_BENCH_DATA", help="folder that holds the datasets")
+    Path | None,
+    typer.Option("--data", envvar="MTP_BENCH_DATA", help="folder that holds the datasets"),
 ]
 WeightsFolder = Annotated[
-    Path | None, typer.Option("--weights", envvar="MTP_BENCH_WEIGHTS", help="folder that holds weights files")
+    Path | None,
+    typer.Option("--weights", envvar="MTP_BENCH_WEIGHTS", help="folder that holds weights files"),
 ]
-Runs = Annotated[Path, typer.Option("--runs", envvar="MTP_BENCH_RUNS", help="run folders: checkpoints, logs")]
-Results = Annotated[Path, typer.Option("--results", envvar="MTP_BENCH_RESULTS", help="records and leaderboards")]
+Runs = Annotated[
+    Path, typer.Option("--runs", envvar="MTP_BENCH_RUNS", help="run folders: checkpoints, logs")
+]
+Results = Annotated[
+    Path, typer.Option("--results", envvar="MTP_BENCH_RESULTS", help="records and leaderboards")
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
-SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="a suite's YAML file, or a suite planned before")]
+SuiteName = Annotated[
+    str, typer.Argument(metavar="SUITE", help="a suite's YAML file, or a suite planned before")
+]
 
 RUNS = Path("runs")
 RESULTS = Path("results")
 
 
 def roots_of(data: Path | None, weights: Path | None, runs: Path, results: Path) -> Roots:
-    """The folders of this invocation, absolute. ``UserError`` for one that was named and is not there."""
+    """The folders of this invocation, absolute. ``UserError`` for one that is no folder."""
     from mtp_bench.errors import UserError
     from mtp_bench.store.paths import cache_root
     from mtp_bench.suite.schema import Roots
@@ -39,7 +50,8 @@ def roots_of(data: Path | None, weights: Path | None, runs: Path, results: Path)
         if folder is not None and folder.exists() and not folder.is_dir():
             raise UserError(f"{flag} {folder}: not a folder")
     return Roots(
-        runs=str(runs.absolute()), results=str(results.absolute()),
+        runs=str(runs.absolute()),
+        results=str(results.absolute()),
         data=str(data.absolute()) if data else None,
         weights=str(weights.absolute()) if weights else None,
         cache=str(cache_root().absolute()),
@@ -47,7 +59,7 @@ def roots_of(data: Path | None, weights: Path | None, runs: Path, results: Path)
 
 
 def plan_of(suite: str, only: list[str], results: Path) -> Plan:
-    """The plan of a suite file, or of a suite planned before by its name, narrowed to what was asked."""
+    """The plan of a suite file, or of a suite planned before, narrowed to what was asked."""
     from mtp_bench.suite.load import load_suite
     from mtp_bench.suite.plan import make_plan, select
 

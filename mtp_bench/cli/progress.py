@@ -25,7 +25,9 @@ class View:
 
     def __init__(self, plan: Plan) -> None:
         self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4) if sys.stderr.isatty() else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=4) if sys.stderr.isatty() else None
+        )
         self._total = len(plan.jobs)
         self._states: dict[str, str] = {}
         self._printed = 0.0
@@ -38,7 +40,10 @@ class View:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._live:
             self._live.stop()
@@ -96,12 +101,17 @@ def describe(progress: dict[str, Any]) -> str:
     """``train 30/60 (epoch 0.2/0.5), loss 1.234, 24 images/s, 0:12 left``."""
     if not progress:
         return "starting"
-    parts = [f"{progress['phase']} {progress['iteration']}/{progress['total']} "
-             f"(epoch {progress['epoch']:.1f}/{progress['epochs']:.1f})"]
+    parts = [
+        f"{progress['phase']} {progress['iteration']}/{progress['total']} "
+        f"(epoch {progress['epoch']:.1f}/{progress['epochs']:.1f})"
+    ]
     if progress["loss"] is not None:
         parts.append(f"loss {progress['loss']:.3f}")
     if progress["images_per_s"]:
-        parts += [f"{progress['images_per_s']:.0f} images/s", f"{_clock(progress['eta_seconds'])} left"]
+        parts += [
+            f"{progress['images_per_s']:.0f} images/s",
+            f"{_clock(progress['eta_seconds'])} left",
+        ]
     return ", ".join(parts)
 
 

@@ -11,7 +11,7 @@ import typer
 def report(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SUITE]...", help="Names or YAML files; none: all that were planned."),
+        typer.Argument(metavar="[SUITE]...", help="Names or YAML files; none: all planned."),
     ] = None,
     format_: Annotated[
         str, typer.Option("--format", help="terminal, markdown, csv or json.")
@@ -28,7 +28,7 @@ def report(
 
     from mtp_bench import catalog
 
-    # A short process without cycles worth collecting: with 10,000 records that search is a tenth of its time.
+    # A short process that leaves few cycles; to search 10,000 records for them is a tenth of it.
     gc.disable()
     render = catalog.load("format", format_)
     from mtp_bench.report import board as boards

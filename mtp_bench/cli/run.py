@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,17 +29,22 @@ if TYPE_CHECKING:
     from mtp_bench.suite.schema import Roots
 
 
-class Where(str, Enum):
+class Where(StrEnum):
     """The executors of this version."""
 
     local = "local"
 
 
 def plan(
-    suite: SuiteName, only: Only = [], as_json: Json = False, data: Data = None,  # noqa: B006 - Typer copies
-    weights: WeightsFolder = None, runs: Runs = RUNS, results: Results = RESULTS,
+    suite: SuiteName,
+    only: Only = [],
+    as_json: Json = False,
+    data: Data = None,
+    weights: WeightsFolder = None,
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
 ) -> None:
-    """The jobs of a suite, their states, and everything that is missing. Exit 1 where something is."""
+    """The jobs of a suite, their states, and all that is missing. Exit 1 where something is."""
     from mtp_bench.suite.missing import find_missing
 
     planned, roots = plan_of(suite, only, results), roots_of(data, weights, runs, results)
@@ -54,15 +59,28 @@ def plan(
 
 
 def run(
-    suite: SuiteName, only: Only = [],  # noqa: B006 - Typer copies
+    suite: SuiteName,
+    only: Only = [],
     executor: Annotated[Where, typer.Option(help="where jobs run")] = Where.local,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan and start nothing")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="jobs at once (default: one a core, or a GPU)")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the plan and start nothing")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="jobs at once (default: one a core, or a GPU)")
+    ] = None,
     gpus_per_job: Annotated[int, typer.Option(min=1, help="GPUs that one job uses")] = 1,
-    retry: Annotated[bool, typer.Option("--retry-failed", help="run failed and cancelled jobs again")] = False,
-    data: Data = None, weights: WeightsFolder = None, runs: Runs = RUNS, results: Results = RESULTS,
+    retry: Annotated[
+        bool, typer.Option("--retry-failed", help="run failed and cancelled jobs again")
+    ] = False,
+    data: Data = None,
+    weights: WeightsFolder = None,
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
 ) -> None:
-    """Run a suite to its end. Again: finished jobs are skipped, interrupted ones go on. Exit 1 if a job failed."""
+    """Run a suite to its end; run again, finished jobs are skipped and interrupted ones go on.
+
+    Exit 1 where a job failed or something is missing.
+    """
     del executor
     if dry_run:
         plan(suite, only, False, data, weights, runs, results)
@@ -86,7 +104,11 @@ def run(
         prepare_data(planned, roots, view.preparing)
         summary = drive(planned, roots, local, tuple(sys.argv), view.show)
     for failure in summary.failures:
-        print(f"{failure.state}: {failure.job}: {failure.message or 'see its log'} (log: {failure.log})", file=sys.stderr)
+        print(
+            f"{failure.state}: {failure.job}: {failure.message or 'see its log'} "
+            f"(log: {failure.log})",
+            file=sys.stderr,
+        )
     if summary.interrupted:
         print("stopped; the same command goes on from here", file=sys.stderr)
     if summary.failures:
@@ -103,7 +125,8 @@ def _plan_json(planned: Plan, roots: Roots, missing: tuple[Missing, ...]) -> str
     document = plan_document(planned, roots)
     listed = {key: document[key] for key in ("suite", "jobs")}
     return json.dumps(
-        {**listed, "missing": [asdict(m) for m in missing], "skipped": document["skipped"]}, indent=1
+        {**listed, "missing": [asdict(m) for m in missing], "skipped": document["skipped"]},
+        indent=1,
     )
 
 
@@ -118,17 +141,28 @@ def _show_plan(planned: Plan, roots: Roots) -> None:
     for job in planned.jobs:
         spec = job.spec
         state = state_of(job_paths(roots, job.id))
-        table.add_row(spec.task, spec.dataset, spec.backbone, spec.recipe, str(spec.seed), state, job.id)
+        table.add_row(
+            spec.task, spec.dataset, spec.backbone, spec.recipe, str(spec.seed), state, job.id
+        )
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     kinds = [job.spec.kind for job in planned.jobs]
-    console.print(f"{planned.suite.name}: {kinds.count('finetune')} fine-tuning and {kinds.count('pretrain')} pretraining jobs")
+    console.print(
+        f"{planned.suite.name}: {kinds.count('finetune')} fine-tuning and "
+        f"{kinds.count('pretrain')} pretraining jobs"
+    )
     for skip in planned.skipped:
-        console.print(f"skipped: {skip.backbone} × {skip.recipe} × {skip.dataset}: {skip.reason}", markup=False)
+        console.print(
+            f"skipped: {skip.backbone}, {skip.recipe}, {skip.dataset}: {skip.reason}",
+            markup=False,
+        )
 
 
 def _show_missing(missing: tuple[Missing, ...], stream: object) -> None:
     if not missing:
         return
     lines = [f"missing {m.kind}: {m.name} ({len(m.jobs)} jobs): {m.fix}" for m in missing]
-    print("\n".join([*lines, "leave jobs out with --only KEY=VALUE, or mend what is missing"]), file=stream)  # type: ignore[call-overload]
+    print(
+        "\n".join([*lines, "leave jobs out with --only KEY=VALUE, or mend what is missing"]),
+        file=stream,
+    )  # type: ignore[call-overload]

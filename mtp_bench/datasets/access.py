@@ -1,4 +1,4 @@
-"""From a dataset's name and variant to its samples: find the release, or render the miniature once."""
+"""From a dataset's name and variant to its samples: the release, or a miniature made once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def locate(name: str, variant: str, data: Path | None, cache: Path) -> Path:
         )
     folder = find_folder(data, facts["folder"])
     if folder is None:
-        raise UserError(f"{name}: no folder {data / facts['folder']}: unpack {facts['source']} there")
+        raise UserError(
+            f"{name}: no folder {data / facts['folder']}: unpack {facts['source']} there"
+        )
     return folder
 
 

@@ -1,7 +1,9 @@
-"""Image classification transforms, built from timm and torchvision; random ones draw from the global generators.
+"""Image classification transforms from timm and torchvision.
 
-Every draw of the training loader seeds those generators from (seed, draw) first (``mm/draws.py``), so that an
-augmentation depends on nothing else.
+Random ones draw from the global generators.
+
+Every draw of the training loader seeds those generators from (seed, draw) first (``mm/draws.py``),
+so that an augmentation depends on nothing else.
 """
 
 from __future__ import annotations
@@ -32,19 +34,19 @@ def train_transform(protocol: Protocol, mean: RGB, std: RGB) -> Transform:
     """The protocol's training augmentation: PIL image → float tensor (3, S, S), normalised."""
     size = protocol.image_size
     if protocol.augmentation == "randaugment":
-        return v2.Compose(_randaugment(size, mean, std))
+        return _chain(_randaugment(size, mean, std))
     steps: list[Callable[..., object]] = [v2.Resize((size, size), InterpolationMode.BICUBIC)]
     if protocol.augmentation == "dihedral":
         steps.append(dihedral)
-    return v2.Compose([*steps, *_to_tensor(mean, std)])
+    return _chain([*steps, *_to_tensor(mean, std)])
 
 
 def test_transform(test: TestSettings, mean: RGB, std: RGB) -> Transform:
-    """The test geometry: short edge to ``resize`` and centre crop, or straight to ``image_size``."""
+    """The test geometry: short edge to ``resize`` and centre crop, or straight to the size."""
     if test.resize is None:
         size = (test.image_size, test.image_size)
-        return v2.Compose([v2.Resize(size, InterpolationMode.BICUBIC), *_to_tensor(mean, std)])
-    return v2.Compose(
+        return _chain([v2.Resize(size, InterpolationMode.BICUBIC), *_to_tensor(mean, std)])
+    return _chain(
         [
             v2.Resize(test.resize, InterpolationMode.BICUBIC),
             v2.CenterCrop(test.image_size),
@@ -56,11 +58,16 @@ def test_transform(test: TestSettings, mean: RGB, std: RGB) -> Transform:
 test_transform.__test__ = False  # type: ignore[attr-defined]  # pytest takes the name for a test
 
 
-def _randaugment(size: int, mean: RGB, std: RGB) -> list[Callable[..., object]]:
-    """MTP's scene classification (mtp_protocol: random resized crop, flip, RandAugment, random erasing).
+def _chain(steps: list[Callable[..., object]]) -> Transform:
+    chain: Transform = v2.Compose(steps)
+    return chain
 
-    The published erasing fills with noise of the statistics' mean and deviation before normalising; after it, that
-    is unit noise, timm's ``pixel`` mode.
+
+def _randaugment(size: int, mean: RGB, std: RGB) -> list[Callable[..., object]]:
+    """MTP's scene classification: random resized crop, flip, RandAugment, random erasing.
+
+    The published erasing fills with noise of the statistics' mean and deviation before
+    normalising; after it, that is unit noise, timm's ``pixel`` mode.
     """
     fill = tuple(round(channel) for channel in mean)
     return [
@@ -89,6 +96,9 @@ def dihedral(image: Image.Image) -> Image.Image:
     """One of the eight flips and quarter turns: an overhead image has no up."""
     turn = random.randrange(8)
     if turn % 4:
-        image = image.transpose((Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180,
-                                 Image.Transpose.ROTATE_270)[turn % 4 - 1])
+        image = image.transpose(
+            (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)[
+                turn % 4 - 1
+            ]
+        )
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if turn >= 4 else image

@@ -1,4 +1,4 @@
-"""A fast fingerprint of the files that a job reads: names, sizes and splits of all, the bytes of a sample."""
+"""A fast fingerprint of the files that a job reads: names and sizes of all, bytes of some."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def fingerprint(data: ReadData) -> str:
     for name, samples in sorted(data.splits.items()):
         for sample in samples:
             relative = sample.path.relative_to(data.root).as_posix()
-            digest.update(f"{name} {relative} {sample.label} {sample.path.stat().st_size}\n".encode())
+            digest.update(
+                f"{name} {relative} {sample.label} {sample.path.stat().st_size}\n".encode()
+            )
             paths.append(sample.path)
     for path in paths[:: max(1, len(paths) // SAMPLED)]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())

@@ -26,7 +26,9 @@ def load_rgb(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}): restore it from the release") from None
+        raise UserError(
+            f"{path}: cannot be read as an image ({error}): restore it from the release"
+        ) from None
 
 
 class LabelledImages(Dataset[Sample]):
@@ -36,10 +38,15 @@ class LabelledImages(Dataset[Sample]):
     """
 
     def __init__(
-        self, source: dict[str, Any], split: str, protocol: dict[str, Any],
-        mean: Sequence[float], std: Sequence[float], fraction_seed: int = 0,
+        self,
+        source: dict[str, Any],
+        split: str,
+        protocol: dict[str, Any],
+        mean: Sequence[float],
+        std: Sequence[float],
+        fraction_seed: int = 0,
     ) -> None:
-        """``source``: name, variant, and the data and cache folders; ``protocol``: a Protocol's JSON form."""
+        """``source``: name, variant, data and cache folders; ``protocol``: a Protocol as JSON."""
         settings = Protocol.model_validate_json(json.dumps(protocol))
         data = Path(source["data"]) if source["data"] else None
         read = read_data(source["name"], source["variant"], data, Path(source["cache"]))

@@ -40,8 +40,8 @@ def stratified(
 ) -> dict[Split, tuple[LabelledImage, ...]]:
     """Seeded split of each class by the card's shares: the same images on every machine.
 
-    The order within a class comes from the card's constant seed and the class's name, so a class keeps its split
-    whatever becomes of the others.
+    The order within a class comes from the card's constant seed and the class's name, so a class
+    keeps its split whatever becomes of the others.
     """
     chosen: dict[Split, list[LabelledImage]] = {"train": [], "test": []}
     for name, samples in zip(card.classes, by_class, strict=True):

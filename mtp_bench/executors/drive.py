@@ -84,7 +84,7 @@ class _Run:
         return job_paths(self.roots, job)
 
     def states(self) -> dict[str, State]:
-        """Of all jobs; what is not ours is looked up on the disk every two seconds, and *done* stays done."""
+        """Of all jobs; what is not ours is looked up every two seconds, and *done* stays done."""
         if time.monotonic() - self.looked > LOOK_SECONDS:
             self.looked = time.monotonic()
             for job in self.plan.jobs:
@@ -97,13 +97,16 @@ class _Run:
 
 
 def drive(
-    plan: Plan, roots: Roots, executor: Executor, command: tuple[str, ...],
+    plan: Plan,
+    roots: Roots,
+    executor: Executor,
+    command: tuple[str, ...],
     tell: Callable[[Snapshot], None],
 ) -> Summary:
     """Run all jobs of a plan that are not done, each after what it needs.
 
-    A job that another run holds is waited for. Ctrl-C (or SIGTERM) asks the jobs to checkpoint and stop; a second
-    one ends them at once.
+    A job that another run holds is waited for. Ctrl-C (or SIGTERM) asks the jobs to checkpoint and
+    stop; a second one ends them at once.
     """
     run = _Run(plan, roots, executor, command)
     presses = 0
@@ -115,7 +118,9 @@ def drive(
         for running in list(run.mine.values()):
             executor.stop(running, at_once=presses > 1)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         while _step(run):
             tell(Snapshot(run.states(), {job: _progress(run, job) for job in _running(run)}))
@@ -130,18 +135,20 @@ def drive(
 
 def _step(run: _Run) -> bool:
     """Take note of what ended, start what is ready; whether anything is left to wait for."""
-    for job, running in list(run.mine.items()):
+    for identity, running in list(run.mine.items()):
         code = run.executor.ended(running)
         if code is not None:
-            del run.mine[job]
-            _after(run, job, code)
-            run.look_again(job)
+            del run.mine[identity]
+            _after(run, identity, code)
+            run.look_again(identity)
     if run.stopping:
         return bool(run.mine)
     states = run.states()
     for job in _blocked(run.plan.jobs, states):
         needed = next(n for n in job.needs if states[n] in FAILED)
-        write_state(run.paths(job.id), StateFile(state="cancelled", message=f"needs {needed}, which failed"))
+        write_state(
+            run.paths(job.id), StateFile(state="cancelled", message=f"needs {needed}, which failed")
+        )
         run.look_again(job.id)
     states = run.states()
     for job in run.plan.jobs:
@@ -158,7 +165,9 @@ def _step(run: _Run) -> bool:
 
 
 def _blocked(jobs: Iterable[Job], states: dict[str, State]) -> list[Job]:
-    return [j for j in jobs if states[j.id] == "pending" and any(states[n] in FAILED for n in j.needs)]
+    return [
+        j for j in jobs if states[j.id] == "pending" and any(states[n] in FAILED for n in j.needs)
+    ]
 
 
 def _after(run: _Run, job: str, code: int) -> None:
@@ -176,7 +185,12 @@ def _after(run: _Run, job: str, code: int) -> None:
     ended = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     times = f" {run.deaths[job]} times" if run.deaths[job] > 1 else ""
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-    write_state(paths, last.model_copy(update={"state": "failed", "message": f"the worker was {ended}{times}{hint}"}))
+    write_state(
+        paths,
+        last.model_copy(
+            update={"state": "failed", "message": f"the worker was {ended}{times}{hint}"}
+        ),
+    )
 
 
 def _running(run: _Run) -> list[str]:
@@ -194,7 +208,8 @@ def _progress(run: _Run, job: str) -> dict[str, Any]:
 def _failures(run: _Run, states: dict[str, State]) -> list[Failure]:
     return [
         Failure(job, state, read_state_file(run.paths(job)).message, run.paths(job).log)
-        for job, state in states.items() if state in FAILED
+        for job, state in states.items()
+        if state in FAILED
     ]
 
 

@@ -1,4 +1,4 @@
-"""This machine: each job in a fresh process from a preloaded forkserver, so that the imports are paid once.
+"""This machine: each job in a fresh process from a preloaded forkserver; imports are paid once.
 
 One job a GPU (or ``gpus_per_job``), or one worker of one thread a CPU core.
 """
@@ -34,7 +34,10 @@ def visible_gpus() -> list[str]:
     try:
         answer = subprocess.run(
             [tool, "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
@@ -64,8 +67,10 @@ class LocalExecutor:
         self.capacity = min(workers, most) if workers and gpus else workers or most
         loaders = min(8, max(1, cores // len(gpus) - 1)) if gpus else 0
         self.resources = Resources(
-            processes=gpus_per_job if gpus else 1, device="cuda" if gpus else "cpu",
-            threads=max(1, cores // len(gpus)) if gpus else 1, loader_workers=loaders,
+            processes=gpus_per_job if gpus else 1,
+            device="cuda" if gpus else "cpu",
+            threads=max(1, cores // len(gpus)) if gpus else 1,
+            loader_workers=loaders,
         )
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([PRELOAD])
@@ -78,17 +83,23 @@ class LocalExecutor:
         gpus = [self._free.pop(0) for _ in range(count)] if self.resources.device == "cuda" else []
         shared = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         if count > 1:
-            shared |= {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+            shared |= {
+                "WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(_free_port()),
+            }
         running = Running([], gpus)
         for rank in range(count):
             mine = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
-            process = self._context.Process(target=run_in_process, args=(str(job_file), shared | mine))
+            process = self._context.Process(
+                target=run_in_process, args=(str(job_file), shared | mine)
+            )
             process.start()
             running.processes.append(process)
         return running
 
     def ended(self, running: Running) -> int | None:
-        """Exit code once the first process has ended (negative: the signal); the others are then ended too."""
+        """Exit code once the first process has ended (negative: the signal), the others with it."""
         code = running.processes[0].exitcode
         if code is None and any(p.exitcode not in (None, 0, 75) for p in running.processes[1:]):
             running.processes[0].kill()  # it would wait for the lost process for ever

@@ -1,4 +1,4 @@
-"""What a run does before its first job: write ``job.json`` files, render or read every dataset once."""
+"""What a run does before its first job: render or read every dataset, write ``job.json``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ Say = Callable[[str, int, int], None]
 
 
 def prepare_data(plan: Plan, roots: Roots, say: Say) -> None:
-    """Render missing miniatures and read every dataset that is still needed, so that bad data stops no job later.
+    """Render missing miniatures and read every dataset, so that bad data stops no job later.
 
     Raises:
         UserError: with every defect of every dataset.
     """
     wanted = {
-        (job.spec.dataset, job.spec.data): None for job in plan.jobs
+        (job.spec.dataset, job.spec.data): None
+        for job in plan.jobs
         if job.spec.kind == "finetune" and state_of(job_paths(roots, job.id)) != "done"
     }
     cache, data = Path(roots.cache), Path(roots.data) if roots.data else None
@@ -45,7 +46,10 @@ def prepare_data(plan: Plan, roots: Roots, say: Say) -> None:
 
 
 def write_job(job: Job, resources: Resources, roots: Roots, command: tuple[str, ...]) -> Path:
-    """The job's ``job.json``. One that has begun keeps its threads and processes, which change the sums."""
+    """The job's ``job.json``; one that has begun keeps its threads and processes.
+
+    Those change floating-point sums.
+    """
     paths = job_paths(roots, job.id)
     paths.run.mkdir(parents=True, exist_ok=True)
     if any(paths.checkpoints.glob("iter_*.pth")):
@@ -70,12 +74,25 @@ def plan_document(plan: Plan, roots: Roots) -> dict[str, Any]:
     """A plan as JSON, for ``plan --json`` and for ``results/<suite>/plan.json``."""
     suite = plan.suite
     return {
-        "schema": 1, "suite": suite.name, "title": suite.title, "protocol": suite.protocol,
-        "data": suite.data, "baseline": suite.baseline,
+        "schema": 1,
+        "suite": suite.name,
+        "title": suite.title,
+        "protocol": suite.protocol,
+        "data": suite.data,
+        "baseline": suite.baseline,
         "jobs": [
-            {"id": job.id, "kind": job.spec.kind, "task": job.spec.task, "dataset": job.spec.dataset,
-             "backbone": job.spec.backbone, "recipe": job.spec.recipe, "seed": job.spec.seed,
-             "state": state_of(job_paths(roots, job.id)), "needs": list(job.needs), "after": job.after}
+            {
+                "id": job.id,
+                "kind": job.spec.kind,
+                "task": job.spec.task,
+                "dataset": job.spec.dataset,
+                "backbone": job.spec.backbone,
+                "recipe": job.spec.recipe,
+                "seed": job.spec.seed,
+                "state": state_of(job_paths(roots, job.id)),
+                "needs": list(job.needs),
+                "after": job.after,
+            }
             for job in plan.jobs
         ],
         "skipped": [asdict(skip) for skip in plan.skipped],

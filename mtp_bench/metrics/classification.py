@@ -13,7 +13,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ClassificationFigures:
-    """All in percent; ``per_class`` is the recall of each class, None where the split has no such image."""
+    """In percent; ``per_class`` is each class's recall, None where the split has no such image."""
 
     accuracy: float
     mean_class_accuracy: float
@@ -33,7 +33,9 @@ def figures(labels: Ints, predictions: Ints, names: Sequence[str]) -> Classifica
     matrix = confusion_matrix(labels, predictions, len(names))
     totals = matrix.sum(axis=1)
     hits = np.diagonal(matrix)
-    recall = [100 * h / t if t else None for h, t in zip(hits.tolist(), totals.tolist(), strict=True)]
+    recall = [
+        100 * h / t if t else None for h, t in zip(hits.tolist(), totals.tolist(), strict=True)
+    ]
     known = [value for value in recall if value is not None]
     if not known:
         raise ValueError("no image to judge")

@@ -1,4 +1,4 @@
-"""A backbone inside an OpenMMLab model: made by a seed, then its weights, with the report of the load."""
+"""A backbone inside an OpenMMLab model: made by a seed, then its weights, with a report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mtp_bench.errors import UserError
 def build_backbone(
     name: str, image_size: int, drop_path: float, seed: int, weights: dict[str, Any] | None
 ) -> tuple[nn.Module, LoadReport | None]:
-    """The backbone with its first weights. ``weights``: the fields of ``recipes.source.Source``, or None."""
+    """The backbone with its first weights; ``weights``: a ``Source``'s fields, or None."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = backbones.create(name, image_size=image_size, drop_path=drop_path)
@@ -26,7 +26,10 @@ def build_backbone(
     if weights["path"] is None:
         return backbone, _load_from_timm(backbone, name)
     report = weights_module.load_weights(
-        backbone, Path(weights["path"]), name=name, allow_partial=weights["allow_partial"],
+        backbone,
+        Path(weights["path"]),
+        name=name,
+        allow_partial=weights["allow_partial"],
         sha256=weights["sha256"],
     )
     return backbone, report
@@ -40,8 +43,9 @@ def _load_from_timm(backbone: nn.Module, name: str) -> LoadReport:
         state = timm.create_model(plain, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # timm, the hub and the network each raise their own
         raise UserError(
-            f"{name}: timm could not fetch its ImageNet weights ({type(error).__name__}): go online once, or put "
-            f"the file under --weights and name it in the suite: weights: {{{name}: {{imp: FILE}}}}"
+            f"{name}: timm could not fetch its weights ({type(error).__name__}): go online "
+            "once, or put the file under --weights and name it in the suite: "
+            f"weights: {{{name}: {{imp: FILE}}}}"
         ) from None
     return weights_module.load_state(
         backbone, state, f"timm:{plain}", weights_module.sha256_of_state(state)

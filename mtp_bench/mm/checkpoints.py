@@ -1,7 +1,9 @@
-"""Checkpoints that cannot be lost: whole under a temporary name, durable, renamed, and only then an old one deleted.
+"""Checkpoints that cannot be lost.
 
-The newest two are kept; a broken newest is passed over. In each: model, optimiser, iteration, the state of every
-process's random generators and the best score so far, all of it readable with ``weights_only=True``.
+Each is whole and durable under a temporary name, then renamed, and only then an old one deleted.
+The newest two are kept; a broken newest is passed over. In each: model, optimiser, iteration, the
+state of every process's random generators and the best score so far, all of it readable with
+``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from mtp_bench.store.files import sync_folder
 KEPT = 2
 NAME = re.compile(r"iter_(\d+)\.pth")
 EMPTY_HUB: dict[str, Any] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
-"""mmengine wants this key on resume; its own content cannot be read back without unpickling code."""
+"""mmengine wants this key on resume; its own content needs unpickling of code to be read back."""
 
 
 def generator_states() -> dict[str, Any]:
@@ -55,7 +57,7 @@ def restore_generators(states: dict[str, Any]) -> None:
 
 
 def save(runner: Runner, folder: Path, iteration: int, best: dict[str, float]) -> None:
-    """Write the checkpoint after ``iteration`` finished iterations; every process calls it, the main one writes."""
+    """Write the checkpoint of so many iterations; all processes call it, the main one writes."""
     generators = all_gather_object(generator_states())
     if not is_main_process():
         return
@@ -86,7 +88,9 @@ def _write(path: Path, checkpoint: dict[str, Any]) -> None:
         faults.point("checkpoint.renamed")
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: checkpoint cannot be written ({error}): free space there") from error
+        raise UserError(
+            f"{path}: checkpoint cannot be written ({error}): free space there"
+        ) from error
     sync_folder(path.parent)
 
 
@@ -101,7 +105,9 @@ def _delete_old(folder: Path) -> None:
 
 def _by_age(folder: Path) -> list[Path]:
     """Newest first."""
-    found = [(int(m.group(1)), p) for p in folder.glob("iter_*.pth") if (m := NAME.fullmatch(p.name))]
+    found = [
+        (int(m.group(1)), p) for p in folder.glob("iter_*.pth") if (m := NAME.fullmatch(p.name))
+    ]
     return [path for _, path in sorted(found, reverse=True)]
 
 

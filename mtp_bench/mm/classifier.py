@@ -1,4 +1,4 @@
-"""Scene classification: a backbone, the mean of its last map, one linear layer (MTP, scene classification)."""
+"""Scene classification as MTP does it: a backbone, the mean of its last map, a linear layer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from mtp_bench.mm.backbone import build_backbone
 class Classifier(BaseModel):
     """Inputs (B, 3, H, W), already normalised; labels (B,).
 
-    Global average pooling of the last map, no norm after it, then a linear layer and softmax cross-entropy, as
-    MTP's fine-tuning does it.
+    Global average pooling of the last map, no norm after it, then a linear layer and softmax
+    cross-entropy, as MTP's fine-tuning does it.
     """
 
-    def __init__(self, backbone: dict[str, Any], classes: int, head_seed: int, frozen: bool = False) -> None:
+    def __init__(
+        self, backbone: dict[str, Any], classes: int, head_seed: int, frozen: bool = False
+    ) -> None:
         super().__init__()
         self.backbone, self.load_report = build_backbone(**backbone)
         channels: Any = self.backbone.channels
@@ -43,14 +45,17 @@ class Classifier(BaseModel):
         return self
 
     def forward(
-        self, inputs: torch.Tensor, labels: torch.Tensor | None = None,
-        indices: torch.Tensor | None = None, mode: str = "tensor",
+        self,
+        inputs: torch.Tensor,
+        labels: torch.Tensor,
+        indices: torch.Tensor,
+        mode: str = "tensor",
     ) -> Any:
-        """``loss``: a dict of the loss; ``predict``: (index, label, prediction) triples; ``tensor``: logits."""
+        """``loss``: losses; ``predict``: (index, label, prediction) triples; ``tensor``: logits."""
         logits = self.head(self.backbone(inputs)[-1].float().mean(dim=(2, 3)))
         if mode == "loss":
             return {"loss": functional.cross_entropy(logits.float(), labels)}
         if mode == "predict":
-            assert labels is not None and indices is not None
-            return list(zip(indices.tolist(), labels.tolist(), logits.argmax(dim=1).tolist(), strict=True))
+            columns = (indices, labels, logits.argmax(dim=1))
+            return list(zip(*(column.tolist() for column in columns), strict=True))
         return logits

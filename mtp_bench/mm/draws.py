@@ -1,8 +1,8 @@
 """Training data by draw number: what draw *d* is depends on the seed and *d* alone.
 
-That is what makes a resumed run equal to an undisturbed one, whatever the number of workers, and the data order
-independent of the number of processes: the sampler counts draws and can skip, the dataset maps a draw to an epoch's
-permutation and seeds the augmentation with (seed, draw).
+That is what makes a resumed run equal to an undisturbed one, whatever the number of workers, and
+the data order independent of the number of processes: the sampler counts draws and can skip, the
+dataset maps a draw to an epoch's permutation and seeds the augmentation with (seed, draw).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.registry import DATASETS
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 
 class DrawSampler(Sampler[int]):
-    """Endless draws for one process: of every ``micro_batch × processes`` draws its own ``micro_batch``."""
+    """Endless draws for one process: its ``micro_batch`` of every global micro-batch."""
 
     def __init__(self, dataset: Dataset[Any], micro_batch: int, seed: int | None = None) -> None:
         del dataset, seed  # mmengine hands both to every sampler; a draw's meaning is the dataset's
@@ -42,7 +43,7 @@ class DrawSampler(Sampler[int]):
 
 @contextlib.contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
-    """The global generators of Python, NumPy and torch seeded for a block, and as before afterwards."""
+    """Python's, NumPy's and torch's generators seeded for a block, and as before afterwards."""
     python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
     first, second, third = (int(word) for word in np.random.SeedSequence(entropy).generate_state(3))
     random.seed(first)
@@ -57,13 +58,13 @@ def seeded(*entropy: int) -> Iterator[None]:
 
 
 class DrawnDataset(Dataset[Any]):
-    """A dataset indexed by draw number, endless: epoch ``draw // n`` visits every sample once, in its own order."""
+    """A dataset by draw number, endless: an epoch visits every sample, in its own order."""
 
     def __init__(self, dataset: dict[str, Any], seed: int) -> None:
         self._inner: Any = DATASETS.build(dataset)
         self._seed = seed
         self._epoch = -1
-        self._order = np.empty(0, dtype=np.int64)
+        self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.metainfo = self._inner.metainfo
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""One fine-tuning job through an mmengine Runner: config, training with exact resume, and the final judgement."""
+"""One fine-tuning job through an mmengine Runner: config, exact resume, final judgement."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from mtp_bench.store.files import write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.suite.identity import seed_for
 from mtp_bench.suite.schema import JobFile, Protocol, Span
-from mtp_bench.tasks.task import RGB, Config as Plain, Context, Judged, Task
+from mtp_bench.tasks.task import RGB, Context, Judged, Task
+from mtp_bench.tasks.task import Config as Plain
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Result:
 
 
 def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] | None) -> Result:
-    """Train and judge. ``source``: the fields of ``recipes.source.Source``; None starts from nothing.
+    """Train and judge. ``source``: a ``Source``'s fields; None starts from nothing.
 
     Raises:
         Interrupted: after a stop request, with the checkpoint written.
@@ -86,12 +87,20 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     judged: Judged = metric.judged
     train: Any = runner.train_dataloader.dataset
     return Result(
-        judged=judged, timings=hook.timings,
+        judged=judged,
+        timings=hook.timings,
         parameters=sum(p.numel() for p in model.parameters()),
         trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        probe=probe, load_report=model.load_report, data=data, train_images=len(train),
-        fingerprint=fingerprint(data), seeds=context.seeds, mean=context.mean, std=context.std,
-        micro_batch=_micro_batch(job), accumulation=course.accumulation,
+        probe=probe,
+        load_report=model.load_report,
+        data=data,
+        train_images=len(train),
+        fingerprint=fingerprint(data),
+        seeds=context.seeds,
+        mean=context.mean,
+        std=context.std,
+        micro_batch=_micro_batch(job),
+        accumulation=course.accumulation,
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         resumed_at=found[1] if found else 0,
     )
@@ -99,16 +108,24 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
 
 def _context(job: JobFile, source: dict[str, Any] | None) -> Context:
     spec, protocol = job.spec, job.spec.settings
-    seeds = {p: seed_for(spec.dataset, spec.seed, p) for p in ("backbone", "head", "data", "train", "fraction")}
+    seeds = {
+        p: seed_for(spec.dataset, spec.seed, p)
+        for p in ("backbone", "head", "data", "train", "fraction")
+    }
     mean, std = _statistics(protocol, spec.backbone, source)
     backbone = {
-        "name": spec.backbone, "image_size": protocol.image_size, "drop_path": protocol.drop_path,
-        "seed": seeds["backbone"], "weights": source,
+        "name": spec.backbone,
+        "image_size": protocol.image_size,
+        "drop_path": protocol.drop_path,
+        "seed": seeds["backbone"],
+        "weights": source,
     }
     return Context(spec, card_of(spec.dataset), job.roots, backbone, mean, std, seeds)
 
 
-def _statistics(protocol: Protocol, backbone: str, source: dict[str, Any] | None) -> tuple[RGB, RGB]:
+def _statistics(
+    protocol: Protocol, backbone: str, source: dict[str, Any] | None
+) -> tuple[RGB, RGB]:
     """The protocol's input statistics, else the weights', else the backbone's usual ones."""
     if protocol.mean is not None and protocol.std is not None:
         return protocol.mean, protocol.std
@@ -123,7 +140,7 @@ def _micro_batch(job: JobFile) -> int:
     micro = job.resources.micro_batch or batch // processes
     if micro == 0 or batch % (micro * processes):
         raise UserError(
-            f"{job.id}: the protocol's batch of {batch} is no multiple of {processes} processes × "
+            f"{job.id}: the protocol's batch of {batch} is no multiple of {processes} processes x "
             f"{max(micro, 1)} images: choose another number of GPUs"
         )
     return micro
@@ -148,12 +165,17 @@ def make_config(
     epoch = math.ceil(images / protocol.batch_size)
     total = _iterations(protocol.length, epoch)
     course = Course(
-        total * accumulation, epoch * accumulation, accumulation, context.seeds["train"],
+        total * accumulation,
+        epoch * accumulation,
+        accumulation,
+        context.seeds["train"],
         job.resources.checkpoint_seconds,
     )
-    workers = {"num_workers": job.resources.loader_workers,
-               "persistent_workers": job.resources.loader_workers > 0,
-               "collate_fn": {"type": task.collate}}
+    workers = {
+        "num_workers": job.resources.loader_workers,
+        "persistent_workers": job.resources.loader_workers > 0,
+        "collate_fn": {"type": task.collate},
+    }
     config: Plain = {
         "default_scope": task.scope,
         "experiment_name": job.id,
@@ -164,22 +186,36 @@ def make_config(
         "randomness": {"seed": context.seeds["train"]},
         "model": task.model(context),
         "train_dataloader": {
-            **workers, "batch_size": micro,
-            "dataset": {"type": "mtp_bench.mm.draws.DrawnDataset", "dataset": train,
-                        "seed": context.seeds["data"]},
+            **workers,
+            "batch_size": micro,
+            "dataset": {
+                "type": "mtp_bench.mm.draws.DrawnDataset",
+                "dataset": train,
+                "seed": context.seeds["data"],
+            },
             "sampler": {"type": "mtp_bench.mm.draws.DrawSampler", "micro_batch": micro},
         },
         "val_dataloader": {
-            **workers, "batch_size": protocol.test.batch_size, "dataset": task.dataset(context, "test"),
+            **workers,
+            "batch_size": protocol.test.batch_size,
+            "dataset": task.dataset(context, "test"),
             "sampler": {"type": "mmengine.DefaultSampler", "shuffle": False},
         },
-        "train_cfg": {"type": "mmengine.IterBasedTrainLoop", "max_iters": total * accumulation,
-                      "val_interval": _iterations(protocol.validate_every, epoch) * accumulation},
+        "train_cfg": {
+            "type": "mmengine.IterBasedTrainLoop",
+            "max_iters": total * accumulation,
+            "val_interval": _iterations(protocol.validate_every, epoch) * accumulation,
+        },
         "val_cfg": {"type": "mmengine.ValLoop"},
-        "val_evaluator": {"type": "mtp_bench.mm.predictions.Predictions", "task": job.spec.task,
-                          "dataset": job.spec.dataset},
+        "val_evaluator": {
+            "type": "mtp_bench.mm.predictions.Predictions",
+            "task": job.spec.task,
+            "dataset": job.spec.dataset,
+        },
         "optim_wrapper": _optim_wrapper(job, accumulation),
-        "default_hooks": dict.fromkeys(("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")),
+        "default_hooks": dict.fromkeys(
+            ("timer", "logger", "param_scheduler", "checkpoint", "sampler_seed")
+        ),
         "custom_hooks": [_schedule(protocol, epoch, total, accumulation)],
         "visualizer": {"type": "mmengine.Visualizer", "vis_backends": None},
     }
@@ -195,9 +231,12 @@ def _train_images(job: JobFile, context: Context, data: ReadData) -> int:
 
 def _schedule(protocol: Protocol, epoch: int, total: int, accumulation: int) -> Plain:
     return {
-        "type": "mtp_bench.mm.schedule.ScheduleHook", "accumulation": accumulation, "total": total,
+        "type": "mtp_bench.mm.schedule.ScheduleHook",
+        "accumulation": accumulation,
+        "total": total,
         "warmup": _iterations(protocol.warmup, epoch) if protocol.warmup else 0,
-        "start": protocol.warmup_start, "kind": protocol.schedule,
+        "start": protocol.warmup_start,
+        "kind": protocol.schedule,
         "step": epoch if protocol.schedule_step == "epoch" else 1,
     }
 
@@ -206,7 +245,8 @@ def _optim_wrapper(job: JobFile, accumulation: int) -> Plain:
     protocol = job.spec.settings
     common = {"lr": protocol.lr, "weight_decay": protocol.weight_decay}
     optimizer = (
-        {"type": "AdamW", "betas": protocol.betas, **common} if protocol.optimizer == "adamw"
+        {"type": "AdamW", "betas": protocol.betas, **common}
+        if protocol.optimizer == "adamw"
         else {"type": "SGD", "momentum": protocol.betas[0], **common}
     )
     kind: dict[str, Plain] = {

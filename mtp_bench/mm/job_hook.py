@@ -26,7 +26,7 @@ PROGRESS_SECONDS = 0.5
 CUDA_BLOCK = 10
 
 
-class TrainingFailed(Exception):  # noqa: N818 - a result of the job
+class TrainingFailed(Exception):
     """The training itself went wrong; the message is what the user reads."""
 
 
@@ -85,7 +85,7 @@ class JobHook(Hook):
         self._mark = time.perf_counter()
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Here everything of ``batch_idx`` iterations is finished, their validation too: the place to save."""
+        """Here ``batch_idx`` iterations and their validation are finished: the place to save."""
         arrived = time.perf_counter()
         self._block[1] += arrived - self._mark
         if not self._started:
@@ -133,7 +133,9 @@ class JobHook(Hook):
         if is_main_process():
             if show:
                 row = {"iteration": done, "loss": float(loss)}
-                row["lr"] = max(group["lr"] for group in runner.optim_wrapper.optimizer.param_groups)
+                row["lr"] = max(
+                    group["lr"] for group in runner.optim_wrapper.optimizer.param_groups
+                )
                 scalars.append(self._paths.scalars, row)
             self._progress("train", done, loss)
         self._mark = time.perf_counter()
@@ -141,11 +143,11 @@ class JobHook(Hook):
     def _check_loss(self, loss: float, done: int) -> None:
         if not math.isfinite(loss):
             raise TrainingFailed(
-                f"the loss is {loss} at iteration {done}: lower lr, or set clip_norm, under overrides"
+                f"the loss is {loss} at iteration {done}: lower lr or set clip_norm, in overrides"
             )
 
     def _time_block(self, done: int, images: int) -> None:
-        """One iteration on a CPU, ten on a GPU, whose work is then waited for. Saving is taken out."""
+        """One iteration on a CPU, ten on a GPU, whose work is waited for. Saving is taken out."""
         block = CUDA_BLOCK if torch.cuda.is_available() else 1
         if done % block:
             return
@@ -199,10 +201,15 @@ class JobHook(Hook):
         rate = sum(times.train_images[-20:]) / max(sum(times.train_seconds[-20:]), 1e-9)
         step = sum(times.train_seconds[-20:]) / max(1, len(times.train_seconds[-20:]))
         progress = {
-            "phase": phase, "iteration": done, "total": course.total,
-            "epoch": done / course.epoch, "epochs": course.total / course.epoch,
-            "loss": None if loss is None else float(loss), "images_per_s": rate,
-            "eta_seconds": step * (course.total - done), "time": time.time(),
+            "phase": phase,
+            "iteration": done,
+            "total": course.total,
+            "epoch": done / course.epoch,
+            "epochs": course.total / course.epoch,
+            "loss": None if loss is None else float(loss),
+            "images_per_s": rate,
+            "eta_seconds": step * (course.total - done),
+            "time": time.time(),
         }
         temporary = self._paths.progress.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(json.dumps(progress))

@@ -1,7 +1,8 @@
 """mmengine executes code from checkpoints in two places; this closes both.
 
-Its loader falls back from ``weights_only=True`` to unpickling anything, and ``Runner.resume`` executes
-``meta['config']`` as Python. Ours reads tensors and plain values only, and drops that text.
+Its loader falls back from ``weights_only=True`` to unpickling anything, and ``Runner.resume``
+executes ``meta['config']`` as Python. Ours reads tensors and plain values only, and drops that
+text.
 """
 
 from __future__ import annotations
@@ -13,12 +14,22 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mtp_bench.errors import UserError
 
-REMOTE = ("http://", "https://", "modelzoo://", "torchvision://", "open-mmlab://", "openmmlab://",
-          "mmcls://", "pavi://", "s3:", "petrel:")
+REMOTE = (
+    "http://",
+    "https://",
+    "modelzoo://",
+    "torchvision://",
+    "open-mmlab://",
+    "openmmlab://",
+    "mmcls://",
+    "pavi://",
+    "s3:",
+    "petrel:",
+)
 
 
 def strict_load(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """A checkpoint's tensors and plain values. Raises ``pickle.UnpicklingError`` for anything more."""
+    """A checkpoint's tensors and plain values; ``pickle.UnpicklingError`` for anything more."""
     checkpoint: dict[str, Any] = torch.load(filename, map_location=map_location, weights_only=True)
     if isinstance(checkpoint.get("meta"), dict):
         checkpoint["meta"].pop("config", None)

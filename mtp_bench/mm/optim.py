@@ -18,8 +18,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """One group for each (layer, decays or not) pair.
 
-    A layer's rate is ``lr × layer_decay ** (layers + 1 − id)``: stem 0, last block ``layers``, all else (head)
-    ``layers + 1`` (MTP's ViT rule as it acted). No weight decay on vectors, biases and position embeddings.
+    A layer's rate is ``lr * layer_decay ** (layers + 1 - id)``: stem 0, last block ``layers``, all
+    else (head) ``layers + 1`` (MTP's ViT rule as it acted). No weight decay on vectors, biases and
+    position embeddings.
     """
     backbone: Any = model.backbone
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
@@ -32,8 +33,14 @@ def parameter_groups(
         scale = 1.0 if layer_decay is None else layer_decay ** (backbone.layers + 1 - layer)
         key = (layer if layer_decay is not None else 0, decays)
         group = groups.setdefault(
-            key, {"params": [], "lr": lr * scale, "initial_lr": lr * scale,
-                  "weight_decay": weight_decay if decays else 0.0})
+            key,
+            {
+                "params": [],
+                "lr": lr * scale,
+                "initial_lr": lr * scale,
+                "weight_decay": weight_decay if decays else 0.0,
+            },
+        )
         group["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
 
@@ -57,7 +64,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
 
 
 class Bfloat16OptimWrapper(OptimWrapper):
-    """Forward passes under bfloat16 autocast, on any device; the weights stay in float32, no loss scaling."""
+    """Forward passes under bfloat16 autocast, on any device; the weights stay in float32."""
 
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Validation inside mmengine: gather per-image predictions of all processes, let the task judge them."""
+"""Validation inside mmengine: gather all processes' predictions, let the task judge them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything heavy that a job imports, once, in the forkserver that jobs start from; no device is touched."""
+"""Everything heavy that a job imports, once, in the forkserver; no device is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the iteration and of nothing else, so that a resumed run needs no state."""
+"""The learning rate as a function of the iteration alone: a resumed run needs no state."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mmengine.hooks import Hook
 def factor(iteration: int, *, total: int, warmup: int, start: float, kind: str, step: int) -> float:
     """Share of the base rate at an iteration.
 
-    Linear from ``start`` to 1 over ``warmup`` iterations, then constant, or a cosine to 0 at ``total`` that moves
-    every ``step`` iterations: 1 for a schedule by iteration, an epoch's length for one by epoch. The same figures
-    as mmengine's LinearLR followed by CosineAnnealingLR.
+    Linear from ``start`` to 1 over ``warmup`` iterations, then constant, or a cosine to 0 at
+    ``total`` that moves every ``step`` iterations: 1 for a schedule by iteration, an epoch's
+    length for one by epoch. The same figures as mmengine's LinearLR followed by CosineAnnealingLR.
     """
     if iteration < warmup:
         return start + (1 - start) * iteration / max(1, warmup - 1)
@@ -24,7 +24,7 @@ def factor(iteration: int, *, total: int, warmup: int, start: float, kind: str, 
 
 
 class ScheduleHook(Hook):
-    """Sets every group's rate before an iteration. Counts in optimiser steps: ``accumulation`` iterations each."""
+    """Sets every group's rate before an iteration; a step is ``accumulation`` iterations."""
 
     priority = "VERY_HIGH"
 

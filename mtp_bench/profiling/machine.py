@@ -30,6 +30,9 @@ def driver_version(device: str) -> str | None:
         return None
     answer = subprocess.run(
         [tool, "--query-gpu=driver_version", "--format=csv,noheader"],
-        capture_output=True, text=True, timeout=20, check=False,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
     return answer.stdout.splitlines()[0].strip() if answer.stdout else None

@@ -1,4 +1,4 @@
-"""Peak memory: the devices' by torch's own counters, the process tree's resident set by sampling."""
+"""Peak memory: the devices' by torch's counters, the process tree's resident set by sampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE_SECONDS = 0.5
 
 
 class RssPeak:
-    """Largest resident memory of this process and its children (loader workers), sampled twice a second."""
+    """Largest resident memory of this process and its children, sampled twice a second."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()

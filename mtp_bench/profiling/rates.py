@@ -1,4 +1,4 @@
-"""Images a second from timed steps: a warm-up is left out, then median, 10th and 90th percentile."""
+"""Images a second from timed steps after a warm-up: median, 10th and 90th percentile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WARM_UP_STEPS = 5
 
 
 def rate(seconds: Sequence[float], images: Sequence[int]) -> dict[str, float | int] | None:
-    """Rates of the steps after the warm-up (5 steps, or a quarter of them where there are few); None for no step."""
+    """Rates after the warm-up (5 steps, or a quarter where there are few); None for no step."""
     if not seconds:
         return None
     skip = min(WARM_UP_STEPS, len(seconds) // 4)

@@ -7,9 +7,9 @@ from mtp_bench.recipes.source import Source
 
 
 def prepare(backbone: str) -> Source | None:
-    """timm's loader, which fetches the weights, or finds them in its cache."""
+    """Timm's loader, which fetches the weights, or finds them in its cache."""
     if not backbone.startswith("timm/"):
         raise UserError(
-            f"imp of '{backbone}': no weights file named: add under weights: {{{backbone}: {{imp: FILE}}}}"
+            f"imp of '{backbone}': no weights file named: add  {{{backbone}: {{imp: FILE}}}}"
         )
     return Source(path=None)

@@ -1,7 +1,7 @@
-"""DataFrame → DataFrame, pure: values over seeds become cells, differences to a baseline, rows with their costs.
+"""DataFrame → DataFrame, pure: values over seeds become cells, deltas to a baseline, and costs.
 
-Every function takes the lines of ``frame.planned_frame`` for any number of suites at once; the keys below keep
-suites, tasks, data variants and synthetic data apart.
+Every function takes the lines of ``frame.planned_frame``, of any number of suites at once; the keys
+below keep suites, tasks, data variants and synthetic data apart.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MEAN = ""
 
 
 def cells(jobs: pd.DataFrame) -> pd.DataFrame:
-    """One line a cell, the means over datasets among them: n, mean, std, interval, delta, best, costs."""
+    """One line a cell, the means over datasets among them, with all that a board says of it."""
     values = pd.concat([jobs[[*CELL, "baseline", "seed", "value"]], means(jobs)], ignore_index=True)
     grouped = values.groupby(CELL, sort=False)["value"]
     table = grouped.agg(planned="size", n="count", mean="mean", std="std").reset_index()
@@ -51,8 +51,8 @@ def means(jobs: pd.DataFrame) -> pd.DataFrame:
     tables = tables[(tables["width"] > 1) & (tables["metrics"] == 1) & (tables["units"] == 1)]
     per_seed = jobs.groupby([*CELL, "baseline", "seed"], sort=False)["value"].mean().reset_index()
     keys = [*TABLE, "metric", "unit", "sign", "backbone", "recipe", "baseline", "seed"]
-    rows = per_seed.groupby(keys, sort=False)["value"].agg(value="mean", found="count").reset_index()
-    rows = rows.merge(tables["width"].reset_index(), on=TABLE)
+    averages = per_seed.groupby(keys, sort=False)["value"].agg(value="mean", found="count")
+    rows = averages.reset_index().merge(tables["width"].reset_index(), on=TABLE)
     rows["value"] = rows["value"].where(rows["found"] == rows["width"])
     return rows.assign(dataset=MEAN)[[*CELL, "baseline", "seed", "value"]]
 
@@ -72,15 +72,15 @@ def deltas(values: pd.DataFrame) -> pd.DataFrame:
     table = others.groupby(CELL, sort=False)["value"].mean().reset_index()
     levels = base.groupby(own, sort=False)["value"].mean().reset_index()
     table = table.merge(levels, on=own, suffixes=("", "_base"))
-    by_seed = paired.groupby(CELL, sort=False)["delta"].agg(delta="mean", pairs="size").reset_index()
-    table = table.merge(by_seed, on=CELL, how="left")
+    by_seed = paired.groupby(CELL, sort=False)["delta"].agg(delta="mean", pairs="size")
+    table = table.merge(by_seed.reset_index(), on=CELL, how="left")
     table["delta"] = table["delta"].fillna(table["value"] - table["value_base"])
     table["pairs"] = table["pairs"].fillna(0)
     return table[[*CELL, "delta", "pairs"]]
 
 
 def costs(jobs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """What the jobs of each group cost: median rates, highest peaks, hours summed over the finished ones."""
+    """What the finished jobs of each group cost: median rates, highest peaks, hours summed."""
     done = jobs.dropna(subset="value").groupby(keys, sort=False)
     table = done.agg(
         train_rate=("train_rate", "median"),
@@ -95,6 +95,6 @@ def costs(jobs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def rows(jobs: pd.DataFrame) -> pd.DataFrame:
-    """One line a row (backbone × recipe): its costs, and whether it is a baseline or 'after the paper'."""
+    """One line a row, backbone and recipe: its costs, and what it is marked as."""
     marks = jobs.groupby(ROW, sort=False).agg(baseline=("baseline", "any"), after=("after", "any"))
     return marks.reset_index().merge(costs(jobs, ROW), on=ROW, how="left")

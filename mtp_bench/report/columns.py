@@ -1,4 +1,4 @@
-"""The columns of a leaderboard, in order, and the fields of a cell: what each is called and how it is made."""
+"""The columns of a leaderboard and the fields of a cell: what each is called, how it is made."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from mtp_bench.report.aggregate import MEAN
 from mtp_bench.report.board import Board, Head, Line, Row, SuiteBoard, Table
 
-NONE = "–"
+NONE = "\N{EN DASH}"
 GIB = 2**30
 
 
 class Shown(NamedTuple):
-    """What a table shows in one place: a line, perhaps the best of its column, and a second line."""
+    """What a table shows in one place: a line, perhaps its column's best, and a second line."""
 
     text: str
     best: bool = False
@@ -85,7 +85,7 @@ def _parameters(row: Row) -> Shown:
 def _hours(row: Row) -> Shown:
     kinds = (("gpu_hours", "GPU-h"), ("cpu_hours", "CPU wall-h"))
     spent = [(row.marks[k], kind) for k, kind in kinds if row.marks[k]]
-    texts = [f"{hours:,.1f} {kind}" if hours >= 10 else f"{hours:.2g} {kind}" for hours, kind in spent]
+    texts = (f"{h:,.1f} {kind}" if h >= 10 else f"{h:.2g} {kind}" for h, kind in spent)
     return Shown(" + ".join(texts) or NONE)
 
 
@@ -134,7 +134,7 @@ FIELDS: Mapping[str, Callable[[Line], Any]] = {
 
 
 def data_cells(board: Board) -> list[dict[str, Any]]:
-    """Every cell once, also where suites share it; averages over datasets are left to the reader."""
+    """Every cell once, also where suites share it; without the averages over datasets."""
     found: list[dict[str, Any]] = []
     seen: set[tuple[Any, ...]] = set()
     for suite in board.suites:
@@ -154,7 +154,7 @@ def data_cells(board: Board) -> list[dict[str, Any]]:
 
 
 def missing_lines(suite: SuiteBoard) -> Iterator[str]:
-    """``timm/resnet50 imp, failed: EuroSAT seeds 1, 2; RESISC45 seed 0``, then the pairs left out."""
+    """``timm/resnet50 imp, failed: EuroSAT seeds 1, 2; RESISC45 seed 0``, then pairs left out."""
     jobs = [line for line in suite.missing if line["job"] is not None]
 
     def row(line: Line) -> tuple[str, ...]:
@@ -170,4 +170,5 @@ def missing_lines(suite: SuiteBoard) -> Iterator[str]:
         yield f"{pretrain}{backbone} {recipe}, {state}: {'; '.join(parts)}"
     for line in suite.missing:
         if line["job"] is None:
-            yield f"{line['backbone']} {line['recipe']} on {line['dataset']}, skipped: {line['reason']}"
+            pair = f"{line['backbone']} {line['recipe']} on {line['dataset']}"
+            yield f"{pair}, skipped: {line['reason']}"

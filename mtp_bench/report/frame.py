@@ -1,6 +1,6 @@
-"""Plans and records → one DataFrame: a line a fine-tuning job, with its figures where it has left a record.
+"""Plans and records → one DataFrame: a line a fine-tuning job, with its figures where it is done.
 
-The one pass over the files. A record that cannot be used becomes a ``Problem``; the others are reported.
+The one pass over the files. A record that cannot be used is a ``Problem``; the rest is reported.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ FIGURES = (
 )
 RECORD_COLUMNS = ("job", "synthetic", "warnings", *TEXTS, *FIGURES)
 PLAN_COLUMNS = (
-    *("suite", "data", "job", "task", "dataset", "backbone", "recipe", "seed"),
-    *("after", "state", "baseline"),
+    *("suite", "data", "job", "task", "dataset", "backbone", "recipe"),
+    *("seed", "after", "baseline"),
 )
 
 
@@ -102,7 +102,8 @@ def read_plans(results: Path, suites: Sequence[str]) -> tuple[PlanFile, ...]:
     for suite in suites:
         if suite not in known:
             raise UserError(f"unknown suite '{suite}' in {results}: {nearest(suite, known)}")
-    return tuple(_read_plan(results / name / "plan.json") for name in dict.fromkeys(suites or known))
+    chosen = dict.fromkeys(suites or known)
+    return tuple(_read_plan(results / name / "plan.json") for name in chosen)
 
 
 def _read_plan(path: Path) -> PlanFile:
@@ -146,7 +147,7 @@ def _check(path: Path, record: Record) -> None:
     if record.job != path.stem:
         raise UserError(f"{path}: holds the record of {record.job}: {fix}")
     if (now := job_id(record.spec)) != record.job:
-        raise UserError(f"{path}: the id of its spec is {now} by now: {fix}, and the job can run again")
+        raise UserError(f"{path}: the id of its spec is {now} by now: {fix} to run it again")
     if record.primary not in record.metrics:
         raise UserError(f"{path}: has no figure for its primary metric '{record.primary}': {fix}")
     if not math.isfinite(record.metrics[record.primary].value):
@@ -165,7 +166,7 @@ def _row(record: Record) -> tuple[Any, ...]:
         record.warnings,
         record.primary,
         metric.unit,
-        f"{facts.processes} × {hardware}",
+        f"{facts.processes} x {hardware}",
         facts.data_fingerprint,
         facts.split_source,
         facts.probe,
@@ -183,14 +184,17 @@ def _row(record: Record) -> tuple[Any, ...]:
 
 
 def planned_frame(plans: Sequence[PlanFile], records: pd.DataFrame) -> pd.DataFrame:
-    """The fine-tuning jobs of all plans, in the plans' order, joined with what their records say."""
+    """The fine-tuning jobs of all plans, in their order, joined with what their records say."""
     lines = [
-        (plan.suite, plan.data, job.id, job.task, job.dataset, job.backbone, job.recipe, job.seed)
-        + (job.after, job.state, plan.is_baseline(job.backbone, job.recipe))
+        (
+            *(plan.suite, plan.data, job.id, job.task, job.dataset, job.backbone, job.recipe),
+            *(job.seed, job.after, plan.is_baseline(job.backbone, job.recipe)),
+        )
         for plan in plans
         for job in {job.id: job for job in plan.jobs if job.kind == "finetune"}.values()
     ]
     planned = pd.DataFrame.from_records(lines, columns=list(PLAN_COLUMNS))
+    planned = planned.astype({"seed": "int64", "after": "bool", "baseline": "bool"})
     jobs = planned.merge(records, on="job", how="left")
     missing = jobs["value"].isna()
     # A record's own word counts; a job without one is what its suite's data variant makes it.

@@ -1,4 +1,4 @@
-"""What stands around a table: its title, the notes that its figures need, and the checks of its suite."""
+"""What stands around a table: its title, the notes that its figures need, its suite's checks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from mtp_bench import catalog
-from mtp_bench.report.aggregate import COLUMN, MEAN
-from mtp_bench.report.frame import card_of
+from mtp_bench.report.aggregate import MEAN
+from mtp_bench.report.frame import PlanFile, card_of
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -18,10 +18,11 @@ LABELS = {"release": "", "subset": "subset of the user's own", "miniature": "min
 SYNTHETIC = "SYNTHETIC demo data, not a benchmark result"
 
 
-def title(suite: str, task: str, protocol: str, data: str, synthetic: bool) -> str:
+def title(plan: PlanFile, task: str, synthetic: bool) -> str:
+    suite = f"{plan.suite} ({plan.title})" if plan.title else plan.suite
     short = catalog.TASKS[task].facts["short"] if task in catalog.TASKS else task
-    label = SYNTHETIC if synthetic else LABELS[data]
-    return ", ".join(part for part in (f"{suite}: {short}", f"protocol {protocol}", label) if part)
+    label = SYNTHETIC if synthetic else LABELS[plan.data]
+    return ", ".join(filter(None, (f"{suite}: {short}", f"protocol {plan.protocol}", label)))
 
 
 def under(jobs: Lines, cells: Lines, rows: Lines) -> tuple[str, ...]:
@@ -32,8 +33,8 @@ def under(jobs: Lines, cells: Lines, rows: Lines) -> tuple[str, ...]:
     ]
     if any(cell["delta"] is not None for cell in cells):
         notes.append(
-            "Δ: difference to the backbone's baseline recipe, the mean over the k seeds that both have; "
-            "'unpaired' where they share none"
+            "Δ: difference to the backbone's baseline recipe, the mean over the k seeds that both "
+            "have; 'unpaired' where they share none"
         )
     notes += _datasets(jobs)
     notes += _means(cells)
@@ -50,13 +51,13 @@ def _datasets(jobs: Lines) -> Iterable[str]:
         parts = []
         for metric, sign in dict.fromkeys((job["metric"], job["sign"]) for job in done):
             better = "higher" if sign > 0 else "lower"
-            known = card is not None and card.metric.name == metric
-            meaning = f" ({card.metric.definition})" if card and known else ""
-            parts.append(f"{metric}{meaning}, {better} is better")
+            meaning = f" = {card.metric.definition}" if card and card.metric.name == metric else ""
+            parts += [f"{metric}{meaning}", f"{better} is better"]
         counts = sorted({int(job["test_images"]) for job in done if job["test_images"] is not None})
-        parts += [f"n = {' or '.join(f'{count:,}' for count in counts)} test images"] if counts else []
-        parts += [f"split: {' / '.join(sorted({job['split_source'] for job in done}))}"] if done else []
-        if parts:
+        if counts:
+            parts.append(f"{' or '.join(f'{count:,}' for count in counts)} test images")
+        if done:
+            parts.append(f"split: {' / '.join(sorted({job['split_source'] for job in done}))}")
             yield f"{dataset}: {'; '.join(parts)}"
 
 
@@ -65,7 +66,9 @@ def _means(cells: Lines) -> Iterable[str]:
     if len(datasets) < 2:
         return
     averages = [cell for cell in cells if cell["dataset"] == MEAN]
-    if not averages:
+    if averages:
+        yield "mean over datasets: taken for each seed that is finished on all of them"
+    else:
         yield "no mean over datasets: their metrics differ"
     for cell in averages:
         if cell["n"] == 0:
@@ -81,8 +84,8 @@ def _costs(jobs: Lines) -> Iterable[str]:
     if not hardware:
         return
     yield (
-        "costs are those of fine-tuning, without pretraining: median images/s, highest peak of memory "
-        "(device memory, or rss: resident memory of the processes), hours of all attempts summed"
+        "costs are of the finished fine-tuning jobs, without pretraining: median images/s, highest "
+        "peak of memory (of the device, or rss: resident memory of the processes), hours summed"
     )
     if len(hardware) == 1:
         yield f"costs measured on {next(iter(hardware))}"
@@ -92,7 +95,7 @@ def _costs(jobs: Lines) -> Iterable[str]:
 
 
 def warnings(jobs: pd.DataFrame) -> dict[str, list[str]]:
-    """By suite: rows that share a probe, unequal data in a column, and what the records themselves warn of."""
+    """By suite: rows that share a probe, unequal data in a column, what the records warn of."""
     done = jobs.dropna(subset="value")
     found: dict[str, list[str]] = defaultdict(list)
     for suite, line in (*_probes(done), *_data(done), *_own(done)):
@@ -101,28 +104,36 @@ def warnings(jobs: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _probes(done: pd.DataFrame) -> Iterable[tuple[str, str]]:
-    """A probe hashes the backbone's output before training: equal in two rows means equal weights."""
-    rows = done[done["probe"] != ""].drop_duplicates(["suite", "probe", "backbone", "recipe"])
-    shared = rows[rows.duplicated(["suite", "probe"], keep=False)]
-    seen = []
-    for (suite, _), group in shared.groupby(["suite", "probe"], sort=False):
-        names = [f"{row.backbone} {row.recipe}" for row in group.itertuples()]
-        seen.append((str(suite), f"{' and '.join(names)} started from the same weights (equal probes)"))
-    return dict.fromkeys(seen)
+    """A probe hashes the backbone's output before training: one in two rows means equal weights."""
+    rows: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for suite, probe, backbone, recipe in _values(done, "suite", "probe", "backbone", "recipe"):
+        rows[suite, probe][f"{backbone} {recipe}"] = None
+    lines = [
+        (suite, f"{' and '.join(names)} started from the same weights (equal probes)")
+        for (suite, probe), names in rows.items()
+        if probe and len(names) > 1
+    ]
+    return dict.fromkeys(lines)
 
 
 def _data(done: pd.DataFrame) -> Iterable[tuple[str, str]]:
-    lines = done.drop_duplicates([*COLUMN, "fingerprint"])
-    counts = lines.groupby(["suite", "dataset"], sort=False)["fingerprint"].nunique()
-    for (suite, dataset), count in counts[counts > 1].items():
-        yield suite, f"{dataset}: the runs saw {count} different states of the data (data_fingerprint)"
+    prints: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for suite, dataset, fingerprint in _values(done, "suite", "dataset", "fingerprint"):
+        prints[suite, dataset].add(fingerprint)
+    for (suite, dataset), found in prints.items():
+        if len(found) > 1:
+            yield suite, f"{dataset}: the runs saw {len(found)} different data (data_fingerprint)"
 
 
 def _own(done: pd.DataFrame) -> Iterable[tuple[str, str]]:
     jobs: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for line in done[done["warnings"].map(bool)].itertuples():
-        for text in line.warnings:
-            jobs[line.suite, text].append(line.job)
+    for suite, job, texts in _values(done, "suite", "job", "warnings"):
+        for text in texts:
+            jobs[suite, text].append(job)
     for (suite, text), names in jobs.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         yield suite, f"{names[0]}{more}: {text}"
+
+
+def _values(frame: pd.DataFrame, *names: str) -> Iterable[tuple[Any, ...]]:
+    return zip(*(frame[name].to_numpy(object).tolist() for name in names), strict=True)

@@ -19,9 +19,8 @@ def render(board: Board) -> str:
     }
     suites = json.dumps([suite.name for suite in board.suites])
     cells, lacking = _lines(data_cells(board)), _lines(missing.values())
-    return (
-        f'{{"schema": {SCHEMA},\n"suites": {suites},\n"cells": [{cells}],\n"missing": [{lacking}]}}\n'
-    )
+    head = f'"schema": {SCHEMA},\n"suites": {suites}'
+    return f'{{{head},\n"cells": [{cells}],\n"missing": [{lacking}]}}\n'
 
 
 def _lines(items: Iterable[Line]) -> str:

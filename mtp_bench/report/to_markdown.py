@@ -1,4 +1,4 @@
-"""The board as Markdown, for a README or an issue: a pipe table a task, its notes, and what is missing."""
+"""The board as Markdown: for each task a pipe table and its notes, then what is missing."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ def _bold(text: str, colour: bool) -> str:
 def _list(head: str, items: Iterable[str], width: int | None) -> list[str]:
     lines = []
     for item in items:
-        wrapped = textwrap.wrap(item, max(width - 2, 20), break_on_hyphens=False) if width else [item]
+        room = max(width - 2, 20) if width else len(item) + 1
+        wrapped = textwrap.wrap(item, room, break_on_hyphens=False)
         lines += [f"{'  ' if i else '- '}{line}" for i, line in enumerate(wrapped)]
     return [*[head] * bool(head), *lines, ""] if lines else []
 
@@ -57,7 +58,7 @@ def _blocks(table: Table, colour: bool, width: int | None) -> list[list[str]]:
 
 
 def _wide(column: Column, cells: Sequence[Shown]) -> int:
-    texts = [*column.head.split("\n"), *(text for cell in cells for text in (cell.text, cell.below))]
+    texts = [*column.head.split("\n"), *(text for c in cells for text in (c.text, c.below))]
     # A place behind every figure for the mark of the best, so that figures stay below each other.
     return max(map(len, texts)) + (not column.label)
 

@@ -13,11 +13,11 @@ from mtp_bench.store.lock import Lock
 LOOK_SECONDS = 1.0
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the job goes on later
+class Interrupted(Exception):
     """The job was asked to stop; its checkpoint is written."""
 
 
-class LostLock(Exception):  # noqa: N818 - not an error of this job
+class LostLock(Exception):
     """Another worker has taken the job; this one must write nothing more."""
 
 
@@ -32,7 +32,7 @@ class Control:
         self._looked = 0.0
 
     def listen(self) -> None:
-        """SIGTERM means: checkpoint and stop. SIGINT is the terminal's, and the executor answers it."""
+        """SIGTERM means: checkpoint and stop. SIGINT is the terminal's; the executor answers it."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

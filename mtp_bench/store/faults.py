@@ -1,6 +1,7 @@
 """Named points at which tests kill a process for real, to prove that nothing is lost.
 
-``MTP_BENCH_KILL_AT=checkpoint.renamed`` kills at the first passing, ``checkpoint.renamed@3`` at the third.
+``MTP_BENCH_KILL_AT=checkpoint.renamed`` kills at the first passing, ``checkpoint.renamed@3`` at
+the third.
 """
 
 from __future__ import annotations

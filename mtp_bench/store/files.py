@@ -10,7 +10,7 @@ from mtp_bench.errors import UserError
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write ``data`` so that a reader, or a crash, sees the old file or the new one and nothing between."""
+    """Write ``data`` so that a reader, or a crash, sees the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     blob = data.encode() if isinstance(data, str) else data
     try:
@@ -21,8 +21,10 @@ def write_atomically(path: Path, data: str | bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}): free space, or mend the "
-                        "folder's permissions") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}): free space, or mend the "
+            "folder's permissions"
+        ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

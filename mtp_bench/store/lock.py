@@ -1,8 +1,9 @@
-"""One worker a job: a lock that names its holder, beats, goes stale by itself and can be checked before a write.
+"""One worker a job: a lock that names its holder, beats, and goes stale by itself.
 
-The lock is a series of files ``lock.1``, ``lock.2`` … in the job's folder; the highest number rules. A taker
-creates the next number with ``link``, which only one can do, on network file systems too; nobody ever deletes the
-ruling file, so two that find the same stale lock cannot both get it.
+The lock is a series of files ``lock.1``, ``lock.2`` … in the job's folder; the highest number
+rules. A taker creates the next number with ``link``, which only one can do, on network file
+systems too; nobody ever deletes the ruling file, so two that find the same stale lock cannot both
+get it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Holder:
 
 
 def _process_start(pid: int) -> str | None:
-    """The kernel's start time of a process; None where there is no such process (a zombie is none)."""
+    """The kernel's start time of a process; None where there is none (a zombie is none)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -142,7 +143,9 @@ def acquire(folder: Path) -> Lock | None:
     if _living(folder, path) is not None:
         return None
     me = Holder(
-        token=uuid.uuid4().hex, host=socket.gethostname(), pid=os.getpid(),
+        token=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        pid=os.getpid(),
         started=_process_start(os.getpid()) or "",
     )
     temporary = folder / f".lock.{me.token}"

@@ -65,7 +65,7 @@ def job_paths(roots: Roots, job: str) -> JobPaths:
 
 
 def cache_root() -> Path:
-    """The one folder outside the clone: ``MTP_BENCH_CACHE``, or mtp-bench in the user's cache folder."""
+    """The one folder outside the clone: ``MTP_BENCH_CACHE``, or one in the user's cache."""
     named = os.environ.get("MTP_BENCH_CACHE")
     if named:
         return Path(named)
@@ -78,11 +78,13 @@ def find_folder(root: Path, name: str) -> Path | None:
         return root / name
     if not root.is_dir():
         return None
-    return next((p for p in sorted(root.iterdir()) if p.name.lower() == name.lower() and p.is_dir()), None)
+    return next(
+        (p for p in sorted(root.iterdir()) if p.name.lower() == name.lower() and p.is_dir()), None
+    )
 
 
 def weights_path(weights: Weights, root: str | None) -> Path | None:
-    """A named weights file: under the weights folder, or inside an installed package; None where it is not."""
+    """A named weights file: in the weights folder or an installed package; None where it is not."""
     if weights.package is not None:
         try:
             files = metadata.distribution(weights.package).files or []

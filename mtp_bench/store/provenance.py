@@ -12,7 +12,11 @@ PACKAGE = Path(__file__).resolve().parent.parent
 def _git(*words: str) -> str | None:
     try:
         answer = subprocess.run(
-            ["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=20, check=False
+            ["git", "-C", str(PACKAGE), *words],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
     except OSError:
         return None
@@ -20,7 +24,7 @@ def _git(*words: str) -> str | None:
 
 
 def code_state() -> tuple[str | None, bool | None]:
-    """Commit of the checkout that runs, and whether its files differ from it; None outside a checkout."""
+    """Commit of the checkout that runs, and whether files differ; None outside a checkout."""
     top = _git("rev-parse", "--show-toplevel")
     if top is None or not PACKAGE.is_relative_to(top) or _git("ls-files", str(PACKAGE)) == "":
         return None, None

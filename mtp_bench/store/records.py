@@ -1,7 +1,8 @@
 """The record a finished job leaves: schema, atomic writing, validated reading, older versions.
 
-``results/records/<job>.json`` stays under 4 KB, so that ten thousand are read in a second; what is bulky
-(per-class figures, confusion matrix, load report, packages) stands in ``<job>.details.json``.
+``results/records/<job>.json`` stays under 4 KB, so that ten thousand are read in a second; what is
+bulky (per-class figures, confusion matrix, load report, packages) stands in
+``<job>.details.json``.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Throughput(Model):
 class Memory(Model):
     kind: Literal["device", "rss"]
     peak_bytes: int
-    """Largest of the devices' reserved memory, or of the process tree's resident memory on a CPU."""
+    """The devices' largest reserved memory, or the process tree's resident memory on a CPU."""
     device_allocated_bytes: tuple[int, ...] = ()
     device_reserved_bytes: tuple[int, ...] = ()
     rss_bytes: int
@@ -93,7 +94,7 @@ class Provenance(Model):
     std: tuple[float, float, float]
     weights: WeightsUsed | None
     probe: str
-    """Hash of the backbone's output on a fixed input before training: equal weights, equal probe."""
+    """Hash of the backbone's output on a fixed input before training."""
     config_sha256: str
 
 
@@ -139,7 +140,7 @@ def read_record(path: Path) -> Record:
     """One record, validated. ``UserError`` names the file and what is wrong with it."""
     blob = path.read_bytes()
     with suppress(ValidationError):
-        # Nearly all are of this version; read in one step, in half the time, since a report reads 10,000.
+        # Nearly all are of this version and read in one step, in a third of the time.
         record = Record.model_validate_json(blob)
         if "record_version" in record.model_fields_set:
             return record
@@ -147,7 +148,7 @@ def read_record(path: Path) -> Record:
 
 
 def _read_slowly(path: Path, blob: bytes) -> Record:
-    """Older versions, and what is no record: lifted first, then validated, with a message for the user."""
+    """Older versions, lifted and validated; and what is no record, with a message for the user."""
     try:
         return Record.model_validate_json(json.dumps(_lift(json.loads(blob.decode()), path)))
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:

@@ -1,6 +1,7 @@
 """The state of a job: what the disk says, never what somebody remembers.
 
-``state.json`` holds the last word of a worker; the record decides about *done*, the lock about *running*.
+``state.json`` holds the last word of a worker; the record decides about *done*, the lock about
+*running*.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def write_state(paths: JobPaths, state: StateFile) -> None:
 def state_of(paths: JobPaths) -> State:
     """The state of a job as the disk has it.
 
-    A worker that was killed leaves ``running`` behind and no live lock: such a job is pending again.
+    A worker that was killed leaves ``running`` behind and no live lock: such a job is pending
+    again.
     """
     if paths.record.exists():
         return "done"

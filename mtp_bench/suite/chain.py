@@ -13,7 +13,8 @@ def expand(recipe: str, custom: Mapping[str, CustomRecipe]) -> tuple[str, ...]:
     """The stages of a recipe, names for chains resolved; ``scratch`` is the empty chain.
 
     Raises:
-        UserError: for an unknown stage, a cycle of names, a stage that stands twice or at the wrong place.
+        UserError: for an unknown stage, a cycle of names, a stage that stands twice or at the
+        wrong place.
     """
     stages = _flatten(recipe, custom, ())
     for index, stage in enumerate(stages):
@@ -21,7 +22,9 @@ def expand(recipe: str, custom: Mapping[str, CustomRecipe]) -> tuple[str, ...]:
             raise UserError(f"stage '{stage}' stands twice in '{recipe}'")
         first = stage in custom or bool(catalog.find("recipe stage", stage).facts.get("first"))
         if first and index > 0:
-            raise UserError(f"'{stage}' gives first weights: it must be the first stage of '{recipe}'")
+            raise UserError(
+                f"'{stage}' gives first weights: it must be the first stage of '{recipe}'"
+            )
         if not first and index == 0:
             raise UserError(f"'{stage}' goes on from weights: write imp+{stage} or mae+{stage}")
     if "scratch" in stages:

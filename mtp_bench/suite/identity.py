@@ -25,7 +25,7 @@ def upgrade(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def training_digest(spec: JobSpec) -> str:
-    """SHA-256 of everything that decides the trained weights: the spec without its test settings."""
+    """SHA-256 of all that decides the trained weights: the spec without its test settings."""
     return _digest([SPEC_VERSION, spec.model_dump(mode="json", exclude={"protocol": {"test"}})])
 
 
@@ -44,5 +44,5 @@ def job_id(spec: JobSpec) -> str:
 
 
 def seed_for(dataset: str, repetition: int, purpose: str = "") -> int:
-    """A 31-bit seed from dataset and repetition, the same for every recipe, so that runs are paired."""
+    """A 31-bit seed from dataset and repetition, the same for every recipe: runs are paired."""
     return int(_digest([dataset, repetition, purpose])[:8], 16) & 0x7FFFFFFF

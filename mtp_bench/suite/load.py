@@ -1,4 +1,4 @@
-"""Suites and protocols from YAML: everything wrong with a file, each as ``file:line:column: where: what``."""
+"""Suites and protocols from YAML: all that is wrong with a file, as ``file:line:column: …``."""
 
 from __future__ import annotations
 
@@ -128,9 +128,9 @@ def _real_loc(data: Any, loc: Loc) -> Loc:
     real: list[str | int] = []
     here = data
     for index, part in enumerate(loc):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        if (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
+        ):
             here = here[part]
         elif not (isinstance(here, dict) and index == len(loc) - 1):
             continue
@@ -183,10 +183,11 @@ def _suite_problems(suite: Suite, document: Document) -> Iterator[str]:
     yield from _weights_problems(suite, document)
     yield from _baseline_problems(suite, document)
     yield from _rule_problems(suite.overrides, document, "overrides")
+    used = {"backbone": list(suite.backbones), "dataset": list(suite.datasets or ())}
     for index, rule in enumerate(suite.overrides):
-        for key, used in (("backbone", suite.backbones), ("dataset", suite.datasets)):
-            for name in getattr(rule.where, key) or () if used is not None else ():
-                if name not in used:
+        for key, names in used.items():
+            for name in getattr(rule.where, key) or () if names else ():
+                if name not in names:
                     loc = ("overrides", index, "where", key)
                     yield document.problem(loc, f"'{name}' is not in this suite")
 
@@ -228,14 +229,18 @@ def _weights_problems(suite: Suite, document: Document) -> Iterator[str]:
     for backbone, files in suite.weights.items():
         if backbone not in suite.backbones:
             hint = nearest(backbone, list(suite.backbones))
-            yield document.problem(("weights", backbone), f"not a backbone of this suite: {hint}", at_key=True)
+            yield document.problem(
+                ("weights", backbone), f"not a backbone of this suite: {hint}", at_key=True
+            )
             continue
         for recipe in files:
             loc = ("weights", backbone, recipe)
             used = suite.backbones[backbone]
             if not any(r == recipe or r.startswith(f"{recipe}+") for r in used):
                 hint = nearest(recipe, list(used))
-                yield document.problem(loc, f"no recipe of this backbone uses it: {hint}", at_key=True)
+                yield document.problem(
+                    loc, f"no recipe of this backbone uses it: {hint}", at_key=True
+                )
 
 
 def _baseline_problems(suite: Suite, document: Document) -> Iterator[str]:

@@ -30,7 +30,7 @@ def find_missing(plan: Plan, roots: Roots) -> tuple[Missing, ...]:
         for kind, name, fix in _needs(job.spec, roots):
             found.setdefault((kind, name), (fix, []))[1].append(job.id)
         for part in job.lacks:
-            fix = "not part of this version of mtp-bench: update it, or leave these jobs out with --only"
+            fix = "not part of this version of mtp-bench: update it, or leave the jobs out (--only)"
             found.setdefault(("code", part), (fix, []))[1].append(job.id)
     order = {"data": 0, "weights": 1, "code": 2}
     rows = sorted(found.items(), key=lambda item: order[item[0][0]])
@@ -45,9 +45,8 @@ def _needs(spec: JobSpec, roots: Roots) -> Iterator[tuple[str, str, str]]:
         facts = catalog.find("dataset", spec.dataset).facts
         folder, data = facts["folder"], Path(roots.data) if roots.data else None
         if data is None:
-            yield "data", spec.dataset, (
-                f"get {facts['source']}, unpack it in DIR/{folder}, and name DIR: --data DIR or MTP_BENCH_DATA"
-            )
+            fix = f"get {facts['source']}, unpack it in DIR/{folder}, and say --data DIR"
+            yield "data", spec.dataset, fix
         elif find_folder(data, folder) is None:
             yield "data", spec.dataset, f"get {facts['source']} and unpack it in {data / folder}"
     for weights in (stage.weights for stage in spec.stages):

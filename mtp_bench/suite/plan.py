@@ -1,6 +1,7 @@
-"""Suite → Plan: the jobs with what each needs, the pairs that cannot be, and nothing that depends on a machine.
+"""Suite → Plan: the jobs with what each needs, and the pairs that cannot be.
 
-Pure and deterministic: ids do not change with a file that appears, a device, a number of workers or a site.
+Pure and deterministic: ids do not change with a file that appears, a device, a number of workers
+or a site.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class _Draft:
 
 
 def make_plan(loaded: LoadedSuite) -> Plan:
-    """Expand a suite. ``UserError`` names settings that its protocol leaves open or that are wrong."""
+    """Expand a suite. ``UserError`` names settings that its protocol leaves open or wrong."""
     suite, draft = loaded.suite, _Draft()
     for dataset in datasets_of(suite):
         for backbone, recipes in suite.backbones.items():
@@ -94,7 +95,9 @@ def datasets_of(suite: Suite) -> tuple[str, ...]:
         return suite.datasets
     wanted = suite.tasks or ()
     return tuple(
-        name for task in wanted for name in catalog.names("dataset")
+        name
+        for task in wanted
+        for name in catalog.names("dataset")
         if catalog.find("dataset", name).facts["task"] == task
     )
 
@@ -121,8 +124,15 @@ def _plan_cell(loaded: LoadedSuite, draft: _Draft, cell: tuple[str, str, str]) -
     for pretrain_seed, seed in product(suite.pretrain_seeds if runs else (0,), suite.seeds):
         links, needs = _stages(suite, draft, backbone, stages, pretrain_seed)
         spec = JobSpec(
-            kind="finetune", backbone=backbone, recipe=recipe, stages=links, task=task,
-            dataset=dataset, data=suite.data, protocol=protocol, seed=seed,
+            kind="finetune",
+            backbone=backbone,
+            recipe=recipe,
+            stages=links,
+            task=task,
+            dataset=dataset,
+            data=suite.data,
+            protocol=protocol,
+            seed=seed,
             pretrain_seed=pretrain_seed,
         )
         known = loaded.protocol.backbones
@@ -138,7 +148,9 @@ def _impossible(suite: Suite, backbone: str, stages: Sequence[str]) -> str | Non
     return None
 
 
-def _loaded_prefix(suite: Suite, backbone: str, stages: Sequence[str]) -> tuple[int, Weights | None]:
+def _loaded_prefix(
+    suite: Suite, backbone: str, stages: Sequence[str]
+) -> tuple[int, Weights | None]:
     """How many of the first stages one file stands for, the longest that the suite names."""
     files = suite.weights.get(backbone, {})
     by_stages = {expand(name, suite.recipes): weights for name, weights in files.items()}
@@ -174,9 +186,16 @@ def _stages(
             links.append(_loaded_stage(suite, stage))
             continue
         spec = JobSpec(
-            kind="pretrain", backbone=backbone, stages=tuple(links), task="pretraining",
-            recipe="+".join(stages[: stages.index(stage) + 1]), dataset=dataset, data=suite.data,
-            protocol=None, seed=seed, pretrain_seed=seed,
+            kind="pretrain",
+            backbone=backbone,
+            stages=tuple(links),
+            task="pretraining",
+            recipe="+".join(stages[: stages.index(stage) + 1]),
+            dataset=dataset,
+            data=suite.data,
+            protocol=None,
+            seed=seed,
+            pretrain_seed=seed,
         )
         needs = tuple(link.pretrain for link in links[-1:] if link.pretrain)
         job = Job(job_id(spec), spec, needs, lacks=_lacks(spec))
@@ -197,7 +216,9 @@ def _lacks(spec: JobSpec) -> tuple[str, ...]:
         wanted.append(("task", spec.task))
     else:
         wanted.append(("recipe stage", spec.recipe.rpartition("+")[2]))
-    return tuple(f"{kind} {name}" for kind, name in wanted if catalog.find(kind, name).target is None)
+    return tuple(
+        f"{kind} {name}" for kind, name in wanted if catalog.find(kind, name).target is None
+    )
 
 
 def resolve(loaded: LoadedSuite, task: str, dataset: str, backbone: str) -> Protocol | None:
@@ -238,8 +259,8 @@ def _open_settings(
     if missing:
         yield loaded.document.problem(
             ("backbones", cell["backbone"]),
-            f"protocol '{loaded.protocol.name}' leaves {', '.join(missing)} open for this backbone on "
-            f"{cell['dataset']}: state them under overrides",
+            f"protocol '{loaded.protocol.name}' leaves {', '.join(missing)} open for this backbone "
+            f"on {cell['dataset']}: state them under overrides",
             at_key=True,
         )
     for complaint in error.errors():
@@ -247,8 +268,12 @@ def _open_settings(
             continue
         key = str(complaint["loc"][0]) if complaint["loc"] else ""
         index = last.get(key, -1)
-        loc: tuple[str | int, ...] = ("overrides", index, "set", key) if index >= 0 else ("overrides",)
-        yield loaded.document.problem(loc, f"{cell['dataset']}, {cell['backbone']}: {complaint['msg']}")
+        loc: tuple[str | int, ...] = (
+            ("overrides", index, "set", key) if index >= 0 else ("overrides",)
+        )
+        yield loaded.document.problem(
+            loc, f"{cell['dataset']}, {cell['backbone']}: {complaint['msg']}"
+        )
 
 
 def select(plan: Plan, only: Sequence[str]) -> Plan:
@@ -260,20 +285,26 @@ def select(plan: Plan, only: Sequence[str]) -> Plan:
     for condition in only:
         key, equals, value = condition.partition("=")
         if not equals or key not in FILTERS:
-            raise UserError(f"--only {condition}: write KEY=VALUE with a key of: {', '.join(FILTERS)}")
+            raise UserError(
+                f"--only {condition}: write KEY=VALUE with a key of: {', '.join(FILTERS)}"
+            )
         known = sorted({str(getattr(job.spec, key)) for job in plan.jobs})
         if value not in known:
             raise UserError(f"--only {condition}: no job has it: {nearest(value, known)}")
         wanted.setdefault(key, set()).add(value)
     chosen = {
-        job.id for job in plan.jobs if job.spec.kind == "finetune"
+        job.id
+        for job in plan.jobs
+        if job.spec.kind == "finetune"
         and all(str(getattr(job.spec, key)) in values for key, values in wanted.items())
     }
     if not chosen:
         raise UserError(f"--only {' --only '.join(only)}: no job is left")
     if not wanted:
         return plan
-    return Plan(plan.suite, tuple(j for j in plan.jobs if j.id in _with_needs(plan, chosen)), plan.skipped)
+    return Plan(
+        plan.suite, tuple(j for j in plan.jobs if j.id in _with_needs(plan, chosen)), plan.skipped
+    )
 
 
 def _with_needs(plan: Plan, chosen: set[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""The nouns, frozen: Suite, Protocol, JobSpec, Resources, JobFile. Data only; nothing here touches disk or device."""
+"""The nouns, frozen: Suite, Protocol, JobSpec, Resources, JobFile. Data only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DataVariant = Literal["release", "subset", "miniature"]
 
 
 class Model(BaseModel):
-    """Frozen, strict, and closed to unknown keys. Validate the JSON form, so that lists become tuples."""
+    """Frozen, strict, closed to unknown keys. Validate the JSON form: lists become tuples."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -65,13 +65,13 @@ class Span(Model):
 
 
 class TestSettings(Model):
-    """How a trained model is judged; hashed apart, so that another judge never means another training."""
+    """How a trained model is judged; hashed apart: another judge is not another training."""
 
     __test__ = False
 
     image_size: Count
     resize: Count | None = None
-    """Short edge before the centre crop of ``image_size``; none: resize straight to ``image_size``."""
+    """Short edge before the centre crop of ``image_size``; null: resize straight to it."""
     batch_size: Count = 64
 
 
@@ -95,7 +95,7 @@ class Protocol(Model):
     """First learning rate as a share of ``lr``; it rises linearly, iteration by iteration."""
     schedule: Literal["cosine", "constant"] = "cosine"
     schedule_step: Literal["iteration", "epoch"] = "iteration"
-    """How often the schedule after the warm-up moves; the paper's classification moves once an epoch."""
+    """How often the schedule after the warm-up moves."""
     clip_norm: Positive | None = None
     augmentation: Literal["randaugment", "dihedral", "none"]
     mean: RGB | None = None
@@ -236,7 +236,7 @@ class Suite(Model):
 
 
 class Stage(Model):
-    """One link of a recipe as it is identified: loaded from a named file, or made by a pretrain job."""
+    """One link of a recipe as it is identified: loaded from a file, or made by a pretrain job."""
 
     name: str
     weights: Weights | None = None

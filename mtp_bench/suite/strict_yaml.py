@@ -1,7 +1,8 @@
-"""YAML that knows its lines and has no surprises: what looks like a word is a word, ``1e-3`` is a number.
+"""YAML that knows its lines: what looks like a word is a word, ``1e-3`` is a number.
 
-Booleans are ``true`` and ``false`` only, no base-60 numbers, no octals, no dates, no duplicate keys, no anchors,
-merge keys or tags. Every value remembers where it stood, so that any later complaint can name line and column.
+Booleans are ``true`` and ``false`` only, no base-60 numbers, no octals, no dates, no duplicate
+keys, no anchors, merge keys or tags. Every value remembers where it stood, so that any later
+complaint can name line and column.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ Loc = tuple[str | int, ...]
 Mark = tuple[int, int]
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
 _OCTAL = re.compile(r"[-+]?0[0-9_]+|0[xob][0-9a-fA-F_]+")
 _CONSTANTS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
@@ -37,8 +40,10 @@ class Document:
         """``file:line:column: where: message`` for the innermost part of ``loc`` that exists."""
         line, column = self._mark(loc, at_key)
         where = ".".join(str(part) for part in loc)
-        return f"{self.path}:{line}:{column}: {where}: {message}" if where else (
-            f"{self.path}:{line}:{column}: {message}"
+        return (
+            f"{self.path}:{line}:{column}: {where}: {message}"
+            if where
+            else (f"{self.path}:{line}:{column}: {message}")
         )
 
     def _mark(self, loc: Loc, at_key: bool) -> Mark:
@@ -60,9 +65,8 @@ class _Builder:
     def complain(self, node: yaml.Node, loc: Loc, message: str) -> None:
         mark = node.start_mark
         where = ".".join(str(part) for part in loc)
-        self.problems.append(
-            f"{self.path}:{mark.line + 1}:{mark.column + 1}: {where + ': ' if where else ''}{message}"
-        )
+        place = f"{self.path}:{mark.line + 1}:{mark.column + 1}"
+        self.problems.append(f"{place}: {where + ': ' if where else ''}{message}")
 
     def build(self, node: yaml.Node, loc: Loc) -> Any:
         self.values[loc] = (node.start_mark.line + 1, node.start_mark.column + 1)
@@ -102,7 +106,9 @@ class _Builder:
             return int(text.replace("_", ""))
         if _OCTAL.fullmatch(text):
             self.complain(
-                node, loc, f"'{text}' may be octal or decimal: write a plain number, or quote the word"
+                node,
+                loc,
+                f"'{text}' may be octal or decimal: write a plain number, or quote the word",
             )
             return text
         return float(text) if _FLOAT.fullmatch(text) else text
@@ -116,9 +122,8 @@ def _refuse(path: Path, text: str) -> None:
         )
         if kind is not None:
             mark = token.start_mark
-            raise UserError(
-                f"{path}:{mark.line + 1}:{mark.column + 1}: {kind} are not read: write the value out"
-            )
+            place = f"{path}:{mark.line + 1}:{mark.column + 1}"
+            raise UserError(f"{place}: {kind} are not read: write the value out")
 
 
 def read(path: Path) -> Document:

@@ -1,1 +1,1 @@
-"""One file a task: from card, backbone and protocol to plain config, and from predictions to figures."""
+"""One file a task: card, backbone and protocol to plain config, predictions to figures."""

@@ -1,4 +1,4 @@
-"""Scene classification: linear head on the mean of the backbone's last map, accuracy from a confusion matrix."""
+"""Scene classification: a linear head on the backbone's mean last map, and its accuracy."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ def dataset(context: Context, split: str) -> Config:
     return {
         "type": "mtp_bench.datasets.images.LabelledImages",
         "source": {
-            "name": context.spec.dataset, "variant": context.spec.data,
-            "data": roots.data, "cache": roots.cache,
+            "name": context.spec.dataset,
+            "variant": context.spec.data,
+            "data": roots.data,
+            "cache": roots.cache,
         },
         "split": split,
         "protocol": context.spec.settings.model_dump(mode="json"),
@@ -43,7 +45,7 @@ def dataset(context: Context, split: str) -> Config:
 
 
 def judge(card: Card, predictions: Sequence[Prediction]) -> Judged:
-    """Top-1 over all images, the mean over classes, each class's recall and the confusion matrix."""
+    """Top-1 over all images, the mean over classes, each class's recall, the confusion matrix."""
     table = np.asarray(sorted(predictions), dtype=np.int64)
     found = figures(table[:, 1], table[:, 2], card.classes)
     absent = [name for name, value in found.per_class.items() if value is None]
@@ -53,9 +55,12 @@ def judge(card: Card, predictions: Sequence[Prediction]) -> Judged:
             "mean_class_accuracy": (found.mean_class_accuracy, "%", True),
         },
         details={
-            "per_class_accuracy": found.per_class, "confusion": found.confusion,
-            "classes": list(card.classes), "classes_without_test_images": absent,
-            "predictions": table[:, 2].tolist(), "labels": table[:, 1].tolist(),
+            "per_class_accuracy": found.per_class,
+            "confusion": found.confusion,
+            "classes": list(card.classes),
+            "classes_without_test_images": absent,
+            "predictions": table[:, 2].tolist(),
+            "labels": table[:, 1].tolist(),
         },
     )
 

@@ -29,7 +29,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Judged:
-    """The figures of a test split: ``metrics`` name → (value, unit, higher is better), ``details`` as JSON."""
+    """Figures of a test split: ``metrics`` name → (value, unit, higher is better), and details."""
 
     metrics: dict[str, tuple[float, str, bool]]
     details: dict[str, Any]
@@ -37,7 +37,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Task:
-    """``model`` and ``dataset`` give mmengine configs, ``judge`` turns per-image predictions into figures."""
+    """``model`` and ``dataset`` give mmengine configs, ``judge`` makes figures of predictions."""
 
     model: Callable[[Context], Config]
     dataset: Callable[[Context, str], Config]

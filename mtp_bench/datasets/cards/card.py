@@ -1,4 +1,4 @@
-"""What a dataset card holds: the facts of one benchmark, as the reader, the checks and the report need them."""
+"""What a dataset card holds: the facts that reader, checks and report need of a benchmark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Split:
-    """One split: the share of every class that it takes, and how many images that is in the release."""
+    """One split: its share of every class, and how many images that is in the release."""
 
     share: float
     count: int
@@ -36,7 +36,7 @@ class MetricCard:
 
 @dataclass(frozen=True)
 class Card:
-    """A benchmark dataset. ``reader`` is named as ``module:attr`` and imported when a job needs it."""
+    """A benchmark. ``reader`` is named as ``module:attr`` and imported when a job needs it."""
 
     name: str
     task: str

@@ -49,21 +49,30 @@ def _class_root(root: Path, card: Card) -> Path:
 def _strange_folders(folder: Path, card: Card) -> list[str]:
     known = list(card.classes)
     strange = [
-        p.name for p in sorted(folder.iterdir())
+        p.name
+        for p in sorted(folder.iterdir())
         if p.is_dir() and p.name not in card.classes and not LITTER.fullmatch(p.name)
     ]
-    return [f"{card.name}: {folder / name}: not a class: {nearest(name, known)}" for name in strange]
+    return [
+        f"{card.name}: {folder / name}: not a class: {nearest(name, known)}" for name in strange
+    ]
 
 
 def _images(folder: Path, label: int, card: Card) -> list[LabelledImage]:
     if not folder.is_dir():
         return []
-    paths = [p for p in folder.iterdir() if p.suffix.lower() in card.suffixes and not LITTER.fullmatch(p.name)]
+    paths = [
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in card.suffixes and not LITTER.fullmatch(p.name)
+    ]
     if not paths:
-        other = sorted({p.suffix for p in folder.iterdir() if p.suffix and not LITTER.fullmatch(p.name)})
+        other = sorted(
+            {p.suffix for p in folder.iterdir() if p.suffix and not LITTER.fullmatch(p.name)}
+        )
         if other:
             raise UserError(
-                f"{card.name}: {folder}: holds {', '.join(other)} and no {', '.join(card.suffixes)}: "
+                f"{card.name}: {folder}: holds {', '.join(other)}, no {', '.join(card.suffixes)}: "
                 "this is another variant of the dataset"
             )
     return [LabelledImage(path, label) for path in sorted(paths, key=_natural)]
@@ -78,7 +87,8 @@ def _count_problems(folder: Path, card: Card, found: list[int]) -> list[str]:
     wrong = [
         f"{card.name}: {folder / name}: {count:,} images where the release has "
         f"{card.class_counts[name]:,}"
-        for name, count in zip(card.classes, found, strict=True) if count != card.class_counts[name]
+        for name, count in zip(card.classes, found, strict=True)
+        if count != card.class_counts[name]
     ]
     if len(wrong) > 3:
         wrong = [

@@ -5,7 +5,17 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from mtp_bench.datasets.scenes.geometry import Array, Rows, Scene, Thing, blob, curve, inset, parcels, ribbon
+from mtp_bench.datasets.scenes.geometry import (
+    Array,
+    Rows,
+    Scene,
+    Thing,
+    blob,
+    curve,
+    inset,
+    parcels,
+    ribbon,
+)
 from mtp_bench.datasets.scenes.layout import (
     HALLS,
     Sketch,

@@ -35,8 +35,8 @@ ROOFS: tuple[RGB, ...] = (
     (0.76, 0.68, 0.58), (0.92, 0.88, 0.82), (0.36, 0.34, 0.34),
 )
 HALLS: tuple[RGB, ...] = (
-    (0.98, 0.98, 0.97), (0.93, 0.94, 0.95), (0.72, 0.72, 0.73), (0.50, 0.50, 0.51),
-    (0.95, 0.93, 0.88), (0.58, 0.40, 0.34), (0.52, 0.58, 0.66),
+    (1.00, 1.00, 0.99), (0.96, 0.96, 0.96), (0.92, 0.93, 0.94), (1.00, 0.98, 0.95),
+    (0.70, 0.70, 0.71), (0.48, 0.48, 0.49), (0.95, 0.93, 0.88), (0.58, 0.40, 0.34), (0.52, 0.58, 0.66),
 )
 CARS: tuple[RGB, ...] = (
     (0.88, 0.88, 0.87), (0.74, 0.75, 0.76), (0.88, 0.88, 0.87), (0.55, 0.56, 0.57),
@@ -197,8 +197,21 @@ def quarter(sketch: Sketch, blocks: list[Array], town: Town, yards: Sequence[str
         while len(line := inset(lot, setback)):
             _row(sketch, line, own)
             setback += own.house[1] + town.yard
+        if town.kind != "house" and len(sketch.things) == first:
+            _single(sketch, lot, own)
         around = int(town.green * (1 + perimeter(lot) / own.lot) * float(rng.uniform(0.5, 2.0)))
         trees(sketch, _clear(sketch.things[first:], scattered(rng, lot, around)))
+
+
+def _single(sketch: Sketch, lot: Array, town: Town) -> None:
+    """One building that fills most of a lot too small for a row."""
+    rng, heading = sketch.rng, _along(lot)
+    turned = lot @ np.array([[np.cos(heading), -np.sin(heading)], [np.sin(heading), np.cos(heading)]])
+    length, width = (np.ptp(turned, axis=0) * rng.uniform(0.5, 0.8, 2)).tolist()
+    x, y = lot.mean(axis=0).tolist()
+    height = town.height * float(rng.uniform(0.7, 1.4))
+    colour = painted(rng, town.roofs, 1)[0]
+    sketch.things.append(Thing(town.kind, x, y, length, width, heading, height, colour))
 
 
 def _row(sketch: Sketch, line: Array, town: Town) -> None:

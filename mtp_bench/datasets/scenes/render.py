@@ -9,7 +9,6 @@ from mtp_bench.datasets.scenes.sensor import expose
 from mtp_bench.datasets.scenes.terrain import paint_ground, texture
 from mtp_bench.datasets.scenes.things import draw_things
 
-
 ROUGH = 0.05
 """Unevenness of every surface, flat roofs and paint included."""
 

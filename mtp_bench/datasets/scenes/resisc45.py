@@ -15,12 +15,10 @@ from mtp_bench.datasets.scenes.geometry import (
     curve,
     inset,
     inside,
-    outline_of,
     parcels,
     ribbon,
 )
 from mtp_bench.datasets.scenes.layout import (
-    CARS,
     HALLS,
     ROOFS,
     Sketch,
@@ -32,7 +30,6 @@ from mtp_bench.datasets.scenes.layout import (
     paths,
     pick,
     quarter,
-    scattered,
     tinted,
     traffic,
     trees,

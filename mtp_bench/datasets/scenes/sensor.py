@@ -55,7 +55,7 @@ def expose(scene: Scene, canvas: Pixels) -> npt.NDArray[np.uint8]:
     canvas = canvas * np.array(view.gain, dtype=np.float32) + np.array(view.veil, dtype=np.float32)
     if view.haze:
         canvas = _cloud(canvas, view)
-    canvas = canvas - np.float32(0.6) * np.maximum(canvas - np.float32(0.75), 0)  # a soft shoulder
+    canvas = canvas - np.float32(0.4) * np.maximum(canvas - np.float32(0.8), 0)  # a soft shoulder
     rng = np.random.default_rng(view.seed)
     noise = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(view.noise)
     canvas = canvas + noise * (np.float32(0.6) + canvas)
