@@ -64,8 +64,11 @@ def network(classes: int) -> nn.Module:
     layers: list[nn.Module] = []
     channels = 3
     for width, stride in ((20, 2), (40, 1), (56, 2), (80, 1), (112, 2)):
-        layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width),
-                   nn.ReLU()]
+        layers += [
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
         channels = width
     return nn.Sequential(*layers, MeanAndMax(), nn.Dropout(0.2), nn.Linear(2 * channels, classes))
 
@@ -89,7 +92,7 @@ def small_cnn(
     for step in range(steps):
         if step % (len(images) // batch) == 0:
             order = torch.randperm(len(images))
-        at = order[(step * batch) % (len(images) // batch * batch):][:batch]
+        at = order[(step * batch) % (len(images) // batch * batch) :][:batch]
         shown = torch.rot90(images[at], int(torch.randint(4, ())), (2, 3))
         if torch.rand(()) < 0.5:
             shown = shown.flip(3)
@@ -113,8 +116,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    for dataset, size, count in (("EuroSAT", 64, 200), ("EuroSAT", 128, 100), ("RESISC45", 128, 96),
-                                 ("RESISC45", 256, 48)):
+    for dataset, size, count in (
+        ("EuroSAT", 64, 200),
+        ("EuroSAT", 128, 100),
+        ("RESISC45", 128, 96),
+        ("RESISC45", 256, 48),
+    ):
         rate = speed(dataset, size, count)
         print(f"{dataset:9s} {size:4d} px  {rate:6.1f} pictures/s  ({1000 / rate:.1f} s for 1,000)")
     train = pictures(1, args.train, args.seed)

@@ -80,7 +80,7 @@ BACKBONES: dict[str, Entry] = {
     "timm/": Entry("mtp_bench.backbones.timm_pyramid:create", {"family": True}),
     "vit_b_rvsa": Entry(None),
     "vit_l_rvsa": Entry(None),
-    "internimage_xl": Entry(None),
+    "internimage_xl": Entry(None, {"masked": False}),
 }
 """A name that ends in '/' is a family: ``timm/<any timm model>``."""
 
@@ -172,7 +172,7 @@ def _check_member(kind: str, family: str, name: str) -> None:
     known = timm_names()
     plain = name.removeprefix(family).partition(".")[0]
     if known and plain not in known:
-        hint = nearest(plain, sorted(known)) if len(known) else ""
+        hint = nearest(name, [family + model for model in sorted(known)])
         hint = hint if hint.startswith("did") else "see timm.list_models()"
         raise UserError(f"unknown {kind} '{name}': {hint}")
 

@@ -67,7 +67,7 @@ def load_protocol(name: str, folder: Path) -> ProtocolFile:
             raise UserError(f"no such protocol file: {path}")
     else:
         known = nearest(name, list(catalog.PROTOCOLS))
-        raise UserError(f"unknown protocol '{name}': {known}, or the path of a .yaml file")
+        raise UserError(f"unknown protocol '{name}': {known} (or give the path of a .yaml file)")
     document = strict_yaml.read(path)
     protocol = validate(document, ProtocolFile)
     problems = list(_rule_problems(protocol.rules, document, "rules"))
@@ -83,8 +83,14 @@ def validate(document: Document, model: type[M]) -> M:
     try:
         return model.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        lines = dict.fromkeys(_line(document, model, e) for e in error.errors())
+        errors = error.errors()
+        deepest = [e for e in errors if not any(_below(other["loc"], e["loc"]) for other in errors)]
+        lines = dict.fromkeys(_line(document, model, e) for e in deepest)
         raise UserError(*sorted(lines, key=_position)) from None
+
+
+def _below(loc: Loc, other: Loc) -> bool:
+    return len(loc) > len(other) and loc[: len(other)] == other
 
 
 def _position(line: str) -> tuple[int, int]:
@@ -113,6 +119,7 @@ def _line(document: Document, model: type[BaseModel], error: Any) -> str:
         "model_type": lambda: f"must be a mapping, not {given}",
         "too_short": lambda: "must not be empty",
         "string_too_short": lambda: "must not be empty",
+        "string_pattern_mismatch": lambda: f"must have the form {context['pattern']}, not {given}",
         "value_error": lambda: str(context.get("error", error["msg"])),
     }
     message = words[kind]() if kind in words else f"{_lower(error['msg'])}, not {given}"
@@ -128,11 +135,15 @@ def _real_loc(data: Any, loc: Loc) -> Loc:
     real: list[str | int] = []
     here = data
     for index, part in enumerate(loc):
-        if (isinstance(here, dict) and part in here) or (
-            isinstance(here, list) and isinstance(part, int) and part < len(here)
-        ):
+        if isinstance(here, dict):
+            if part not in here and index < len(loc) - 1:
+                continue
+            here = here.get(part)
+        elif isinstance(here, list):
+            if not isinstance(part, int) or part >= len(here):
+                continue
             here = here[part]
-        elif not (isinstance(here, dict) and index == len(loc) - 1):
+        else:
             continue
         real.append(part)
     return tuple(real)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Strict,
     create_model,
     model_validator,
 )
@@ -47,7 +49,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-RGB = Annotated[tuple[float, float, float], Field(description="red, green, blue in 0..255")]
+RGB = Annotated[tuple[float, float, float], Strict(False)]
+"""Red, green, blue in 0..255. Lenient about list or tuple: a validator above hides the JSON."""
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
@@ -198,7 +201,9 @@ class CustomRecipe(Model):
 def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return tuple(range(value))
-    return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be a count, or a list of numbers, not {json.dumps(value)}")
+    return tuple(value)
 
 
 Seeds = Annotated[

@@ -32,12 +32,12 @@ def cell(table: pd.DataFrame, dataset: str, recipe: str, **more: Any) -> dict[st
 
 
 # Seeds 0, 1, 2; '-' has no record.
-#            A                     B                     C                      mean of the row
-# scratch    50 52 54  52 ± 2      60 60 60  60 ± 0      70 74 72  72 ± 2       60 62 62  61.33 ± 1.15
-# imp        60 61 -   60.5 ± .71  66 69 63  66 ± 3      80 -  -   80           68.67 -  -
-#    delta   10  9     9.5, k=2     6  9  3   6, k=3     10        10, k=1       8.67      k=1
-# mae        -  -  -               70 72 74  72 ± 2      -  -  -                none: lacks A and C
-#    delta                         10 12 14  12, k=3
+#            A                   B                 C                 mean of the row
+# scratch    50 52 54  52 ± 2    60 60 60  60 ± 0  70 74 72  72 ± 2  60 62 62  61.33 ± 1.15
+# imp        60 61 -   60.5±.71  66 69 63  66 ± 3  80 -  -   80      68.67 -  -
+#    delta   10  9     9.5, k=2   6  9  3   6, k=3 10        10, k=1   8.67      k=1
+# mae        -  -  -             70 72 74  72 ± 2  -  -  -           none: lacks A and C
+#    delta                       10 12 14  12, k=3
 GRID = {
     ("A", "scratch"): (50.0, 52.0, 54.0),
     ("A", "imp"): (60.0, 61.0, NONE),

@@ -91,6 +91,12 @@ class Scene:
     view: View
 
 
+def rgb(code: str) -> RGB:
+    """A colour from its hexadecimal form, each channel from 0 to 1."""
+    r, g, b = bytes.fromhex(code)
+    return (r / 255, g / 255, b / 255)
+
+
 def outline_of(points: Array) -> Outline:
     return tuple((float(x), float(y)) for x, y in points.tolist())
 
@@ -137,10 +143,6 @@ def cover_at(scene: Scene, x: float, y: float) -> str:
 def area(polygon: Sequence[Point]) -> float:
     pairs = zip(polygon, (*polygon[1:], polygon[0]), strict=True)
     return abs(sum(x * v - y * u for (x, y), (u, v) in pairs)) / 2
-
-
-def perimeter(polygon: Array) -> float:
-    return float(np.hypot(*(np.concatenate([polygon[1:], polygon[:1]]) - polygon).T).sum())
 
 
 def _halves(polygon: list[Point], normal: Point, reach: float) -> tuple[list[Point], list[Point]]:
@@ -206,8 +208,10 @@ def parcels(
         long, wide = _span(polygon, along), _span(polygon, across)
         normal = along if long[1] > aspect * wide[1] or rng.random() < 0.3 else across
         turn = float(rng.normal(0.0, skew))
-        normal = (normal[0] * cos(turn) - normal[1] * sin(turn),
-                  normal[0] * sin(turn) + normal[1] * cos(turn))
+        normal = (
+            normal[0] * cos(turn) - normal[1] * sin(turn),
+            normal[0] * sin(turn) + normal[1] * cos(turn),
+        )
         start, span = _span(polygon, normal)
         waiting.extend(_halves(polygon, normal, start + span * float(rng.uniform(0.35, 0.65))))
     return done
@@ -231,7 +235,7 @@ def square(extent: float, heading: float) -> Array:
     return corner @ np.array([[c, s], [-s, c]]) + extent / 2
 
 
-def blob(rng: np.random.Generator, centre: Point, radius: float, rough: float = 0.25) -> Array:
+def blob(rng: np.random.Generator, centre: Array, radius: float, rough: float = 0.25) -> Array:
     """A rounded, irregular patch: a copse, a pond, a lake."""
     angle = np.linspace(0.0, 2 * np.pi, 40, endpoint=False)
     reach = np.ones_like(angle)
@@ -249,4 +253,4 @@ def curve(rng: np.random.Generator, extent: float, bend: float, offset: float = 
     aside += rng.uniform(-offset, offset)
     along = np.stack([np.cos(heading) * t, np.sin(heading) * t], axis=1)
     across = np.stack([-np.sin(heading) * aside, np.cos(heading) * aside], axis=1)
-    return np.asarray((along * 0.9 + across + 0.5) * extent)
+    return np.asarray((along * 0.9 + across + 0.5) * extent, dtype=np.float64)

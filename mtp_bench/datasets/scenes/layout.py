@@ -1,16 +1,16 @@
-"""Lays out pieces of landscape on a sketch: fields, woods, streets with houses, water, roads."""
+"""Lays out pieces of landscape on a sketch: fields, hedges, woods, quarters of buildings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import atan2, hypot, pi
+from math import atan2, cos, hypot, pi, sin
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from mtp_bench.datasets.scenes.geometry import (
     RGB,
     Array,
-    Point,
     Region,
     Road,
     Rows,
@@ -18,37 +18,28 @@ from mtp_bench.datasets.scenes.geometry import (
     Thing,
     View,
     blob,
-    curve,
-    in_sight,
     inset,
     inside,
     outline_of,
-    perimeter,
-    ribbon,
+    rgb,
     square,
 )
 
 T = TypeVar("T")
 
-ROOFS: tuple[RGB, ...] = (
-    (0.70, 0.38, 0.27), (0.78, 0.50, 0.38), (0.56, 0.35, 0.28), (0.48, 0.46, 0.45),
-    (0.76, 0.68, 0.58), (0.92, 0.88, 0.82), (0.36, 0.34, 0.34),
-)
-HALLS: tuple[RGB, ...] = (
-    (1.00, 1.00, 0.99), (0.96, 0.96, 0.96), (0.92, 0.93, 0.94), (1.00, 0.98, 0.95),
-    (0.70, 0.70, 0.71), (0.48, 0.48, 0.49), (0.95, 0.93, 0.88), (0.58, 0.40, 0.34), (0.52, 0.58, 0.66),
-)
-CARS: tuple[RGB, ...] = (
-    (0.88, 0.88, 0.87), (0.74, 0.75, 0.76), (0.88, 0.88, 0.87), (0.55, 0.56, 0.57),
-    (0.18, 0.18, 0.19), (0.10, 0.10, 0.11), (0.30, 0.31, 0.33), (0.45, 0.14, 0.13),
-    (0.18, 0.24, 0.38), (0.45, 0.42, 0.36),
-)
-LEAVES: tuple[RGB, ...] = ((0.12, 0.19, 0.10), (0.16, 0.22, 0.12), (0.20, 0.22, 0.13))
+
+def palette(codes: str) -> tuple[RGB, ...]:
+    return tuple(rgb(code) for code in codes.split())
+
+
+ROOFS = palette("b36145 c78061 8f5947 7a7573 c2ad94 ebe0d1 5c5757")
+HALLS = palette("fffffc f5f5f5 ebedf0 fffaf2 b3b3b5 7a7a7d f2ede0 946657 8594a8")
+LEAVES = palette("1f301a 29381f 333821")
 
 
 @dataclass
 class Sketch:
-    """A scene while it is laid out."""
+    """A scene while it is laid out. A tint is a colour, or how far a random one may stray."""
 
     rng: np.random.Generator
     extent: float
@@ -56,29 +47,49 @@ class Sketch:
     roads: list[Road] = field(default_factory=list)
     things: list[Thing] = field(default_factory=list)
 
-    def ground(self, cover: str, tint: RGB = (1.0, 1.0, 1.0)) -> None:
-        self.area(cover, square(self.extent, 0.0), tint)
+    def ground(self, covers: Sequence[str], tint: RGB | float = 0.15) -> None:
+        self.area(pick(self.rng, covers), square(self.extent, 0.0), tint)
 
-    def area(self, cover: str, polygon: Array, tint: RGB, rows: Rows | None = None) -> None:
+    def area(
+        self, cover: str, polygon: Array, tint: RGB | float = 0.1, rows: Rows | None = None
+    ) -> None:
         if len(polygon) >= 3:
-            self.regions.append(Region(cover, outline_of(polygon), tint, rows))
+            self.regions.append(Region(cover, outline_of(polygon), self._tint(tint), rows))
 
-    def road(self, cover: str, line: Array, width: float, tint: RGB = (1.0, 1.0, 1.0)) -> None:
-        self.roads.append(Road(cover, outline_of(line), width, tint))
+    def road(self, cover: str, line: Array, width: float, tint: RGB | float = 0.0) -> None:
+        self.roads.append(Road(cover, outline_of(line), width, self._tint(tint)))
+
+    def put(
+        self, kind: str, at: Array, shape: tuple[float, float, float], heading: float,
+        colours: Sequence[RGB],
+    ) -> None:  # fmt: skip
+        """An object of this length, width and height, in a variation of one of the colours."""
+        x, y = at.tolist()
+        length, width, height = shape
+        colour = painted(self.rng, colours, 1)[0]
+        self.things.append(Thing(kind, x, y, length, width, heading, height, colour))
+
+    def anywhere(self, spread: float = 0.5) -> Array:
+        """A place within `spread` (of the side) of the middle."""
+        return self.extent * (0.5 + self.rng.uniform(-spread, spread, 2))
 
     def scene(self, gsd: float, view: View) -> Scene:
         parts = tuple(self.regions), tuple(self.roads), tuple(self.things)
         return Scene(self.extent, gsd, int(self.rng.integers(2**31)), *parts, view)
+
+    def _tint(self, tint: RGB | float) -> RGB:
+        return tint if isinstance(tint, tuple) else tinted(self.rng, tint)
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
     return options[int(rng.integers(len(options)))]
 
 
-def tinted(rng: np.random.Generator, spread: float, hue: float = 0.04) -> RGB:
-    """A multiplier near 1: brightness varies by `spread`, each channel by `hue`."""
-    values = np.exp(rng.normal(0.0, spread) + rng.normal(0.0, hue, 3))
-    return (float(values[0]), float(values[1]), float(values[2]))
+def tinted(rng: np.random.Generator, spread: float, hue: float | None = None) -> RGB:
+    """A multiplier near 1: brightness strays by `spread`, each channel by `hue`."""
+    hue = spread / 5 if hue is None else hue
+    r, g, b = np.exp(rng.normal(0.0, spread) + rng.normal(0.0, hue, 3)).tolist()
+    return (r, g, b)
 
 
 def painted(
@@ -90,10 +101,24 @@ def painted(
     return [(r, g, b) for r, g, b in base.tolist()]
 
 
+def frame(origin: Array, heading: float, x: npt.ArrayLike, y: npt.ArrayLike) -> Array:
+    """Points given along and across a heading, as places in the scene."""
+    along, across = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
+    c, s = cos(heading), sin(heading)
+    places = (origin[0] + along * c - across * s, origin[1] + along * s + across * c)
+    return np.stack(places, axis=-1)
+
+
+def slab(origin: Array, heading: float, length: float, width: float) -> Array:
+    """A rectangle about its middle."""
+    half = length / 2 * np.array([1, 1, -1, -1]), width / 2 * np.array([-1, 1, 1, -1])
+    return frame(origin, heading, *half)
+
+
 def scattered(rng: np.random.Generator, polygon: Array, count: int) -> Array:
     """Places in a polygon, as many of `count` tries as fall inside."""
     low, high = polygon.min(axis=0), polygon.max(axis=0)
-    points = low + rng.random((count, 2)) * (high - low)
+    points = np.asarray(low + rng.random((count, 2)) * (high - low), dtype=np.float64)
     return points[inside(polygon, points)]
 
 
@@ -110,53 +135,51 @@ def crops(
 ) -> None:
     """Fields with one crop each; `rows` gives the spacing and strength, the heading is theirs."""
     rng = sketch.rng
-    spreads = {"soil": 0.18, "stubble": 0.12, "crop": 0.22, "grass": 0.18}
+    spreads = {"soil": 0.18, "stubble": 0.12, "crop": 0.22}
     for plot in plots:
-        cover = pick(rng, covers)
-        own = None
+        cover, own = pick(rng, covers), None
         if rows is not None:
             heading = _along(plot) + (pi / 2 if rng.random() < 0.2 else 0.0)
-            strength = rows.strength * float(rng.uniform(0.4, 1.3))
-            own = Rows(heading, rows.spacing * float(rng.uniform(0.8, 1.25)), strength)
-        tint = tinted(rng, spreads.get(cover, 0.1), 0.025)
-        sketch.area(cover, inset(plot, border / 2), tint, own)
+            spacing = rows.spacing * rng.uniform(0.8, 1.25)
+            own = Rows(heading, spacing, rows.strength * rng.uniform(0.4, 1.3))
+        sketch.area(
+            cover, inset(plot, border / 2), tinted(rng, spreads.get(cover, 0.18), 0.025), own
+        )
 
 
 def _along(polygon: Array) -> float:
-    edges = np.roll(polygon, -1, axis=0) - polygon
+    edges = np.concatenate([polygon[1:], polygon[:1]]) - polygon
     x, y = edges[np.argmax((edges**2).sum(axis=1))]
     return atan2(y, x)
 
 
 def hedges(sketch: Sketch, plots: list[Array], width: float, share: float) -> None:
-    """Lines of trees along some of the borders, some of them with gaps."""
+    """Lines of trees along some of the borders, not all of their way."""
     rng = sketch.rng
     for plot in plots:
-        for a, b in zip(plot, np.roll(plot, -1, axis=0), strict=True):
+        for a, b in zip(plot, np.concatenate([plot[1:], plot[:1]]), strict=True):
             if rng.random() > share:
                 continue
             t = np.linspace(0.0, 1.0, max(3, int(hypot(*(b - a)) / 25)))[:, None]
             line = a + (b - a) * t + rng.normal(0.0, width * 0.25, (len(t), 2))
             stop = len(line) - int(rng.integers(0, 1 + len(line) // 3))
-            sketch.road("forest", line[:stop], width * float(rng.uniform(0.6, 1.4)))
+            sketch.road("forest", line[:stop], width * rng.uniform(0.6, 1.4))
 
 
 def woods(sketch: Sketch, count: int, radius: float) -> None:
-    rng = sketch.rng
+    """Copses where nothing else is left standing."""
     for _ in range(count):
-        x, y = rng.random(2) * sketch.extent
-        patch = blob(rng, (x, y), radius * float(rng.uniform(0.4, 1.3)), 0.5)
-        sketch.area("forest", patch, tinted(rng, 0.1))
+        patch = blob(sketch.rng, sketch.anywhere(), radius * sketch.rng.uniform(0.4, 1.3), 0.5)
+        without(sketch, patch)
+        sketch.area("forest", patch)
 
 
-def paths(sketch: Sketch, count: int, cover: str, width: float) -> None:
-    """Wandering tracks that follow nothing."""
-    rng, t = sketch.rng, sketch.extent / 30
-    for _ in range(count):
-        turns = rng.uniform(0, 2 * pi) + np.cumsum(rng.normal(0.0, 0.35, 45))
-        steps = np.stack([np.cos(turns), np.sin(turns)], axis=1) * t
-        line = rng.random(2) * sketch.extent + np.cumsum(steps, axis=0)
-        sketch.road(cover, line, width * float(rng.uniform(0.6, 1.5)), tinted(rng, 0.1))
+def without(sketch: Sketch, polygon: Array) -> None:
+    """Clears objects off a polygon that roads or water are to take."""
+    if sketch.things:
+        at = np.array([(t.x, t.y) for t in sketch.things])
+        gone = inside(polygon, at).tolist()
+        sketch.things[:] = [t for t, off in zip(sketch.things, gone, strict=True) if not off]
 
 
 @dataclass(frozen=True)
@@ -180,7 +203,7 @@ class Town:
 
 
 def quarter(sketch: Sketch, blocks: list[Array], town: Town, yards: Sequence[str]) -> None:
-    """Blocks between streets, a row of buildings along each side of a block."""
+    """Blocks between streets, rows of buildings along the sides of each block."""
     rng = sketch.rng
     mood, tint = painted(rng, town.roofs, 3), tinted(rng, 0.12, 0.015)
     for block in blocks:
@@ -188,30 +211,33 @@ def quarter(sketch: Sketch, blocks: list[Array], town: Town, yards: Sequence[str
         if len(lot) < 3:
             continue
         first, size = len(sketch.things), float(np.exp(rng.normal(0.0, town.mixed)))
-        lit = tinted(rng, 0.1, 0.02)
-        sketch.area(pick(rng, yards), lot, (tint[0] * lit[0], tint[1] * lit[1], tint[2] * lit[2]))
-        own = replace(town, lot=town.lot * size, house=(town.house[0] * size, town.house[1] * size),
-                      roofs=(*mood, *painted(rng, town.roofs, 2)),
-                      gap=town.gap * float(rng.uniform(0.2, 2.5)))
+        r, g, b = tinted(rng, 0.1)
+        sketch.area(pick(rng, yards), lot, (tint[0] * r, tint[1] * g, tint[2] * b))
+        own = replace(
+            town,
+            lot=town.lot * size,
+            house=(town.house[0] * size, town.house[1] * size),
+            roofs=(*mood, *painted(rng, town.roofs, 2)),
+            gap=town.gap * rng.uniform(0.2, 2.5),
+        )
         setback = own.house[1] * 0.5 + town.street * 0.3
         while len(line := inset(lot, setback)):
             _row(sketch, line, own)
             setback += own.house[1] + town.yard
         if town.kind != "house" and len(sketch.things) == first:
             _single(sketch, lot, own)
-        around = int(town.green * (1 + perimeter(lot) / own.lot) * float(rng.uniform(0.5, 2.0)))
-        trees(sketch, _clear(sketch.things[first:], scattered(rng, lot, around)))
+        lots = 1 + np.hypot(*np.diff(lot, axis=0).T).sum() / own.lot
+        around = scattered(rng, lot, int(town.green * lots * rng.uniform(0.5, 2.0)))
+        trees(sketch, _clear(sketch.things[first:], around))
 
 
 def _single(sketch: Sketch, lot: Array, town: Town) -> None:
     """One building that fills most of a lot too small for a row."""
     rng, heading = sketch.rng, _along(lot)
-    turned = lot @ np.array([[np.cos(heading), -np.sin(heading)], [np.sin(heading), np.cos(heading)]])
+    turned = frame(np.zeros(2), -heading, *lot.T)
     length, width = (np.ptp(turned, axis=0) * rng.uniform(0.5, 0.8, 2)).tolist()
-    x, y = lot.mean(axis=0).tolist()
-    height = town.height * float(rng.uniform(0.7, 1.4))
-    colour = painted(rng, town.roofs, 1)[0]
-    sketch.things.append(Thing(town.kind, x, y, length, width, heading, height, colour))
+    shape = (length, width, town.height * rng.uniform(0.7, 1.4))
+    sketch.put(town.kind, lot.mean(axis=0), shape, heading, town.roofs)
 
 
 def _row(sketch: Sketch, line: Array, town: Town) -> None:
@@ -233,11 +259,10 @@ def _row(sketch: Sketch, line: Array, town: Town) -> None:
     apart = np.hypot(*(places[:, None] - places).transpose(2, 0, 1))
     close = apart < 0.55 * (sizes[:, None, 1] + sizes[:, 1])
     built = (rng.random(total) >= town.gap) & ~np.tril(close, -1).any(axis=1)
-    table = np.column_stack([places, sizes, turns, heights]).tolist()
-    colours = painted(rng, town.roofs, total)
-    for shape, colour, there in zip(table, colours, built.tolist(), strict=True):
-        if there:
-            sketch.things.append(Thing(town.kind, *shape, colour))
+    table = np.column_stack([places, sizes, turns, heights])[built].tolist()
+    for shape, colour in zip(table, painted(rng, town.roofs, len(table)), strict=True):
+        x, y, length, width, turn, height = shape
+        sketch.things.append(Thing(town.kind, x, y, length, width, turn, height, colour))
 
 
 def _clear(things: Sequence[Thing], places: Array) -> Array:
@@ -247,93 +272,3 @@ def _clear(things: Sequence[Thing], places: Array) -> Array:
     boxes = np.array([(t.x, t.y, max(t.length, t.width)) for t in things])
     gap = np.hypot(*(places[:, None] - boxes[None, :, :2]).transpose(2, 0, 1))
     return places[(gap > boxes[None, :, 2] * 0.6 + 1.5).all(axis=1)]
-
-
-def without(sketch: Sketch, polygon: Array) -> None:
-    """Clears objects off a polygon that roads or water are to take."""
-    if sketch.things:
-        at = np.array([(t.x, t.y) for t in sketch.things])
-        off = ~inside(polygon, at)
-        sketch.things[:] = [t for t, keep in zip(sketch.things, off.tolist(), strict=True) if keep]
-
-
-def waterway(sketch: Sketch, bend: float, width: float, banks: Sequence[str]) -> None:
-    """A river across the picture, its banks, and nothing left standing in it."""
-    rng, line = sketch.rng, curve(sketch.rng, sketch.extent, bend, 0.2)
-    wide = width * (1 + 0.12 * np.cumsum(rng.normal(0, 0.3, len(line))))
-    wide = np.clip(wide, width * 0.6, width * 1.7)
-    without(sketch, ribbon(line, wide * 1.1 + 16))
-    strips = rng.gamma(1.2, 0.15, 9)
-    bank = ribbon(line, wide * (1 + np.interp(np.arange(len(line)), np.arange(9) * 5, strips)))
-    bank += rng.normal(0.0, width * 0.015, bank.shape)
-    sketch.roads[:] = [r for r in sketch.roads if r.width > 8 and rng.random() < 0.3]
-    sketch.area(pick(rng, banks), bank, tinted(rng, 0.12))
-    sketch.area("water", ribbon(line, wide), tinted(rng, 0.25, 0.08))
-
-
-def motorway(sketch: Sketch, line: Array, lane: float, lanes: int, marked: bool) -> list[Road]:
-    """Two carriageways with verges; returns them in the sense of their traffic."""
-    rng, way = sketch.rng, lane * lanes + 2 * lane / 3
-    apart = way + float(rng.uniform(1.2, 2.6)) * lane
-    verge = ribbon(line, apart + way + 4 * lane)
-    without(sketch, verge)
-    sketch.area("grass", verge, tinted(rng, 0.15))
-    light = float(rng.uniform(1.0, 1.7))
-    sides = []
-    for sense in (-1.0, 1.0):
-        centre = ribbon(line, apart)[: len(line)] if sense > 0 else ribbon(line, apart)[len(line):]
-        side = Road("asphalt", outline_of(centre), way, (light, light, light * 0.98))
-        sketch.roads.append(side)
-        sides.append(side)
-        if marked:
-            for k in range(lanes + 1):
-                lane_line(sketch, centre, (k - lanes / 2) * lane, 0 < k < lanes)
-    return sides
-
-
-def shifted(line: Array, aside: float) -> Array:
-    """A line beside a line."""
-    return ribbon(line, 2 * abs(aside) + 1e-6)[: len(line)] if aside >= 0 else (
-        ribbon(line, 2 * abs(aside) + 1e-6)[len(line):][::-1])
-
-
-def lane_line(sketch: Sketch, line: Array, aside: float, dashed: bool) -> None:
-    """Paint along a road, solid or in dashes of 4 m."""
-    mark = shifted(line, aside)
-    if not dashed:
-        sketch.road("paint", mark, 0.25)
-        return
-    for at, heading in stations(mark, 10.0, 0.0):
-        step = np.array([np.cos(heading), np.sin(heading)]) * 2.0
-        if in_sight([tuple(at)], sketch.extent):
-            sketch.road("paint", np.stack([at - step, at + step]), 0.3)
-
-
-def stations(line: Array, spacing: float, start: float) -> list[tuple[Array, float]]:
-    """Points every so many metres along a line, with its heading there."""
-    steps = np.hypot(*np.diff(line, axis=0).T)
-    way = np.concatenate([[0.0], np.cumsum(steps)])
-    at = np.arange(start, way[-1], spacing)
-    x, y = np.interp(at, way, line[:, 0]), np.interp(at, way, line[:, 1])
-    turn = np.gradient(line, axis=0)
-    heading = np.arctan2(np.interp(at, way, turn[:, 1]), np.interp(at, way, turn[:, 0]))
-    return [(np.array(p[:2]), float(p[2])) for p in np.stack([x, y, heading], axis=1)]
-
-
-def traffic(sketch: Sketch, road: Road, lanes: Sequence[float], gap: float) -> None:
-    """Cars and lorries along a road, at random distances of `gap` metres on average."""
-    rng = sketch.rng
-    for aside in lanes:
-        lane = shifted(np.array(road.line), aside)
-        for at, heading in stations(lane, gap / 3, float(rng.uniform(0, gap))):
-            if rng.random() < 1 / 3:
-                x, y = float(at[0]), float(at[1])
-                sketch.things.append(vehicle(rng, (x, y), heading, 0.18))
-
-
-def vehicle(rng: np.random.Generator, at: Point, heading: float, lorries: float) -> Thing:
-    if rng.random() < lorries:
-        colour = painted(rng, HALLS, 1)[0]
-        return Thing("truck", *at, float(rng.uniform(8, 15)), 2.5, heading, 3.5, colour)
-    length, width = float(rng.uniform(4.0, 5.0)), float(rng.uniform(1.75, 2.0))
-    return Thing("car", *at, length, width, heading, 1.5, painted(rng, CARS, 1)[0])

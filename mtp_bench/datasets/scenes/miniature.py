@@ -4,7 +4,6 @@ Every picture has a seed of its own, from the data set, class and number, so tha
 same whichever others are rendered.
 """
 
-import os
 import shutil
 import tempfile
 import zlib
@@ -46,7 +45,7 @@ MINIATURES: dict[str, Miniature] = {
 }
 
 _LAYOUTS: dict[str, _Layout] = {
-    "EuroSAT": _Layout("2750", "{name}/{name}_{number}.jpg", 64, eurosat.compose),
+    "EuroSAT": _Layout("2750", "{name}/{name}_{number}.jpg", eurosat.PIXELS, eurosat.compose),
     "RESISC45": _Layout(
         "NWPU-RESISC45", "{name}/{name}_{number:03d}.jpg", resisc45.PIXELS, resisc45.compose
     ),
@@ -96,7 +95,7 @@ def write_miniature(
                 if progress:
                     progress(c * miniature.images_per_class + i + 1, total)
         draft.chmod(0o755)  # mkdtemp's folders are private, data sets are not
-        os.replace(draft, target)
+        draft.replace(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -9,7 +9,7 @@ from mtp_bench.datasets.scenes.sensor import expose
 from mtp_bench.datasets.scenes.terrain import paint_ground, texture
 from mtp_bench.datasets.scenes.things import draw_things
 
-ROUGH = 0.05
+ROUGH = 0.025
 """Unevenness of every surface, flat roofs and paint included."""
 
 

@@ -1,22 +1,19 @@
-"""Twelve of RESISC45's classes as scenes, to be seen at 0.2 to 5 m a pixel in 256 pixels."""
+"""Twelve of RESISC45's classes as scenes, to be seen at 0.2 to 6 m a pixel in 256 pixels."""
 
 from collections.abc import Callable
-from math import atan2, cos, hypot, pi, sin
+from math import atan2, exp, hypot, log, pi
 
 import numpy as np
 
 from mtp_bench.datasets.scenes.geometry import (
     Array,
-    Point,
     Rows,
     Scene,
-    Thing,
     blob,
     curve,
     inset,
     inside,
     parcels,
-    ribbon,
 )
 from mtp_bench.datasets.scenes.layout import (
     HALLS,
@@ -24,304 +21,255 @@ from mtp_bench.datasets.scenes.layout import (
     Sketch,
     Town,
     crops,
+    frame,
     hedges,
-    motorway,
-    painted,
-    paths,
+    palette,
     pick,
     quarter,
+    slab,
     tinted,
-    traffic,
     trees,
-    vehicle,
-    waterway,
     woods,
 )
 from mtp_bench.datasets.scenes.sensor import aerial
+from mtp_bench.datasets.scenes.ways import motorway, paths, traffic, vehicle, waterway
 
 PIXELS = 256
-HULLS = ((0.75, 0.75, 0.73), (0.50, 0.25, 0.20), (0.25, 0.28, 0.33), (0.45, 0.47, 0.50),
-         (0.30, 0.42, 0.38))
-
-
-def _frame(origin: Array, heading: float, x: Array | float, y: Array | float) -> Array:
-    """Points given along and across a heading, as places in the scene."""
-    x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
-    c, s = cos(heading), sin(heading)
-    return np.stack([origin[0] + x * c - y * s, origin[1] + x * s + y * c], axis=-1)
-
-
-def _slab(origin: Array, heading: float, length: float, width: float) -> Array:
-    half = np.array([0.5, 0.5, -0.5, -0.5]) * length, np.array([-0.5, 0.5, 0.5, -0.5]) * width
-    return _frame(origin, heading, *half)
-
-
-def _middle(s: Sketch, spread: float) -> Array:
-    return np.asarray(s.extent * (0.5 + s.rng.uniform(-spread, spread, 2)))
+BOTH = np.array([-1.0, 1.0])
+YELLOW = (0.95, 0.75, 0.3)
+HULLS = palette("bfbfba 804033 404754 73787f 4d6b61")
+JETS = palette("edede9 d9dbe0 bfc2c7")
+BOATS = palette("ebebeb ccccc7 dfe3e8")
+TANKS = palette("edede8 ccc9bd 9e9485")
+COURTS = palette("295c47 335480 8c4d38 476b40")
 
 
 def _airplane(s: Sketch) -> None:
-    rng, heading = s.rng, float(s.rng.uniform(0, 2 * pi))
-    s.ground("grass", tinted(rng, 0.15))
-    at, span = _middle(s, 0.05), float(rng.uniform(28, 48))
-    edge = _frame(at, heading, -s.extent * rng.uniform(0.35, 0.6), 0.0)
-    apron = _slab(_frame(edge, heading, s.extent * 0.9, 0.0), heading, s.extent * 1.8,
-                  s.extent * 3)
-    s.area(pick(rng, ("concrete", "concrete", "asphalt")), apron, tinted(rng, 0.1, 0.02))
-    for k in np.arange(0.0, 1.8 * s.extent, float(rng.uniform(8, 16))).tolist():
-        seam = _frame(edge, heading, k, np.array([-1.5, 1.5]) * s.extent)
-        s.road("asphalt", seam, 0.3, (1.35, 1.35, 1.35))
-    row = _frame(at, heading, 0.0, np.array([-1.5, 1.5]) * s.extent)
-    s.road("paint", row, 0.5, (0.95, 0.75, 0.3))
+    rng, heading = s.rng, s.rng.uniform(0, 2 * pi)
+    s.ground(("grass",))
+    at, span = s.anywhere(0.05), rng.uniform(28, 48)
+    edge = frame(at, heading, -s.extent * rng.uniform(0.35, 0.6), 0.0)
+    middle = frame(edge, heading, s.extent * 0.9, 0.0)
+    apron = slab(middle, heading, s.extent * 1.8, s.extent * 3)
+    s.area(pick(rng, ("concrete", "concrete", "asphalt")), apron)
+    for k in np.arange(0.0, 1.8 * s.extent, rng.uniform(8, 16)):
+        s.road("asphalt", frame(edge, heading, k, BOTH * 1.5 * s.extent), 0.3, (1.35, 1.35, 1.35))
+    s.road("paint", frame(at, heading, 0.0, BOTH * 1.5 * s.extent), 0.5, YELLOW)
     if rng.random() < 0.5:
-        hall = _frame(edge, heading, -18.0, 0.0)
-        s.things.append(Thing("hall", *hall.tolist(), s.extent * float(rng.uniform(0.4, 1.2)), 26.0,
-                              heading + pi / 2, 14.0, painted(rng, HALLS, 1)[0]))
-    colours = ((0.93, 0.93, 0.92), (0.85, 0.86, 0.88), (0.75, 0.76, 0.78))
-    shift = float(rng.uniform(-0.5, 0.5))
+        shape = (s.extent * rng.uniform(0.4, 1.2), 26.0, 14.0)
+        s.put("hall", frame(edge, heading, -18.0, 0.0), shape, heading + pi / 2, HALLS)
+    shift = rng.uniform(-0.5, 0.5)
     for k in range(-4, 5):
-        place = _frame(at, heading, float(rng.normal(0, 1.5)), (k + shift) * span * 1.3)
-        if rng.random() < 0.75 or k == 0:
-            length = span * float(rng.uniform(0.95, 1.15))
-            s.things.append(Thing("airplane", *place.tolist(), length, span, heading, 5.0,
-                                  painted(rng, colours, 1, 0.04)[0]))
-            s.road("paint", _frame(place, heading, np.array([span * 0.3, span * 1.2]), 0.0), 0.4,
-                   (0.95, 0.75, 0.3))
-            for _ in range(int(rng.integers(0, 4))):
-                by = _frame(place, heading, float(rng.uniform(-0.4, 0.5)) * span,
-                            float(rng.choice((-0.58, 0.58))) * span)
-                s.things.append(vehicle(rng, (float(by[0]), float(by[1])), heading, 0.4))
+        if rng.random() > 0.75 and k:
+            continue
+        place = frame(at, heading, rng.normal(0, 1.5), (k + shift) * span * 1.3)
+        s.put("airplane", place, (span * rng.uniform(0.95, 1.15), span, 5.0), heading, JETS)
+        s.road("paint", frame(place, heading, (span * 0.3, span * 1.2), 0.0), 0.4, YELLOW)
+        for _ in range(rng.integers(0, 4)):
+            aside = span * pick(rng, (-0.58, 0.58))
+            by = frame(place, heading, span * rng.uniform(-0.35, 0.5), aside)
+            vehicle(s, by, heading, 0.4)
 
 
 def _circular_farmland(s: Sketch) -> None:
-    rng = s.rng
-    s.ground(pick(rng, ("soil", "scrub", "stubble")), tinted(rng, 0.15))
-    radius, turn = s.extent * float(rng.uniform(0.2, 0.42)), float(rng.uniform(0, 0.4))
-    step, at = 2.06 * radius, _middle(s, 0.2)
+    rng, turn = s.rng, s.rng.uniform(0, 0.4)
+    s.ground(("soil", "scrub", "stubble"))
+    radius, at = s.extent * rng.uniform(0.2, 0.42), s.anywhere(0.2)
+    step = 2.06 * radius
     for i in range(-2, 3):
         for j in range(-2, 3):
-            if rng.random() < 0.1 and (i or j):
-                continue
-            x, y = _frame(at, turn, i * step, j * step).tolist()
-            _pivot(s, (x, y), radius)
+            if rng.random() > 0.1 or i == j == 0:
+                _pivot(s, frame(at, turn, i * step, j * step), radius)
     for k in (-1.5, -0.5, 0.5, 1.5):
-        for line in (_frame(at, turn, k * step, np.array([-3.0, 3.0]) * step),
-                     _frame(at, turn, np.array([-3.0, 3.0]) * step, k * step)):
+        for aim in (turn, turn + pi / 2):
             if rng.random() < 0.6:
-                s.road("gravel", line, 7.0)
+                s.road("gravel", frame(at, aim, BOTH * 3 * step, k * step), 7.0)
 
 
-def _pivot(s: Sketch, at: Point, radius: float) -> None:
-    rng, start = s.rng, float(s.rng.uniform(0, 2 * pi))
-    sectors = int(rng.integers(1, 4))
+def _pivot(s: Sketch, at: Array, radius: float) -> None:
+    rng, start, sectors = s.rng, s.rng.uniform(0, 2 * pi), int(s.rng.integers(1, 4))
     for k in range(sectors):
-        turn = np.linspace(start + 2 * pi * k / sectors, start + 2 * pi * (k + 1) / sectors, 40)
-        rim = np.stack([at[0] + radius * np.cos(turn), at[1] + radius * np.sin(turn)], axis=1)
+        turn = start + 2 * pi / sectors * np.linspace(k, k + 1, 40)
+        rim = frame(at, 0.0, radius * np.cos(turn), radius * np.sin(turn))
         wedge = rim if sectors == 1 else np.concatenate([rim, [at]])
         cover = pick(rng, ("crop", "crop", "grass", "soil", "stubble"))
         s.area(cover, wedge, tinted(rng, 0.25, 0.03), Rows(start, s.extent / 28, 0.05))
-    arm = np.array([at, (at[0] + radius * cos(start), at[1] + radius * sin(start))])
-    s.road("gravel", arm, s.extent / 220)
+    s.road("gravel", frame(at, start, (0.0, radius), 0.0), s.extent / 220)
 
 
 def _dense_residential(s: Sketch) -> None:
-    rng = s.rng
-    s.ground("asphalt", tinted(rng, 0.15))
-    size = float(rng.uniform(9, 13))
-    town = Town(street=float(rng.uniform(8, 11)), lot=size * float(rng.uniform(1.06, 1.25)),
-                house=(size * 1.05, size * 0.9), gap=0.03, green=float(rng.uniform(0.2, 1.0)),
-                yard=float(rng.uniform(2, 7)), mixed=0.08)
-    blocks = parcels(rng, s.extent, float(rng.uniform(1800, 3400)), 2.2, 0.02)
+    rng, size = s.rng, s.rng.uniform(9, 13)
+    s.ground(("asphalt",))
+    town = Town(
+        street=rng.uniform(8, 11),
+        lot=size * rng.uniform(1.06, 1.25),
+        house=(size * 1.05, size * 0.9),
+        gap=0.03,
+        green=rng.uniform(0.2, 1.0),
+        yard=rng.uniform(2, 7),
+        mixed=0.08,
+    )
+    blocks = parcels(rng, s.extent, rng.uniform(1800, 3400), 2.2, 0.02)
     quarter(s, blocks, town, ("garden", "garden", "grass", "concrete"))
     for block in blocks:
         kerb = inset(block, town.street * 0.3)
-        if len(kerb) >= 3:
-            _parked(s, kerb)
-
-
-def _parked(s: Sketch, kerb: Array) -> None:
-    rng = s.rng
-    for a, b in zip(kerb, np.roll(kerb, -1, axis=0), strict=True):
-        way = hypot(*(b - a))
-        for k in range(int(way / 7.0)):
-            if rng.random() < 0.35:
-                x, y = (a + (b - a) * ((k + 0.5) * 7.0 / way)).tolist()
-                s.things.append(vehicle(rng, (x, y), atan2(b[1] - a[1], b[0] - a[0]), 0.05))
+        for a, b in zip(kerb, np.roll(kerb, -1, axis=0), strict=True):
+            for k in range(int(hypot(*(b - a)) / 7.0)):
+                if rng.random() < 0.35:
+                    at = a + (b - a) * (k + 0.5) * 7.0 / hypot(*(b - a))
+                    vehicle(s, at, atan2(b[1] - a[1], b[0] - a[0]), 0.05)
 
 
 def _forest(s: Sketch) -> None:
     rng = s.rng
-    s.ground("forest", tinted(rng, 0.15, 0.04))
-    for _ in range(int(rng.integers(0, 4))):
-        x, y = (rng.random(2) * s.extent).tolist()
-        patch = blob(rng, (x, y), s.extent * float(rng.uniform(0.08, 0.3)), 0.6)
-        s.area(pick(rng, ("forest", "forest", "scrub")), patch, tinted(rng, 0.15, 0.06))
-    size = max(float(rng.uniform(6, 10)), s.extent / 42)
-    trees(s, rng.random((int(s.extent**2 / size**2 * float(rng.uniform(0.3, 1.1))), 2)) * s.extent,
-          size)
-    if rng.random() < 0.3:
-        paths(s, 1, "gravel", 4.0)
+    s.ground(("forest",))
+    for _ in range(rng.integers(0, 4)):
+        patch = blob(rng, s.anywhere(), s.extent * rng.uniform(0.08, 0.3), 0.6)
+        s.area(pick(rng, ("forest", "forest", "scrub")), patch, 0.15)
+    size = max(rng.uniform(6, 10), s.extent / 42)
+    count = int((s.extent / size) ** 2 * rng.uniform(0.3, 1.1))
+    trees(s, rng.random((count, 2)) * s.extent, size)
 
 
 def _freeway(s: Sketch) -> None:
-    rng = s.rng
-    cover = pick(rng, ("grass", "scrub", "garden", "forest"))
-    s.ground(cover, tinted(rng, 0.15))
-    trees(s, rng.random((int(rng.integers(20, 160)), 2)) * s.extent)
-    line, lane = curve(rng, s.extent, float(rng.uniform(0.0, 0.12)), 0.12), 3.6
-    lanes = int(rng.integers(2, 5))
-    for side in motorway(s, line, lane, lanes, True):
-        traffic(s, side, [(k + 0.5 - lanes / 2) * lane for k in range(lanes)],
-                float(rng.uniform(25, 90)))
+    rng, lane, lanes = s.rng, 3.6, int(s.rng.integers(2, 5))
+    s.ground(("grass", "scrub", "garden", "forest"))
+    trees(s, rng.random((rng.integers(20, 160), 2)) * s.extent)
+    line = curve(rng, s.extent, rng.uniform(0.0, 0.12), 0.12)
+    for side in motorway(s, line, lane, lanes, marked=True):
+        middles = [(k + 0.5 - lanes / 2) * lane for k in range(lanes)]
+        traffic(s, side, middles, rng.uniform(25, 90))
 
 
 def _harbor(s: Sketch) -> None:
-    rng, heading = s.rng, float(s.rng.uniform(0, 2 * pi))
-    s.ground("water", tinted(rng, 0.25, 0.08))
-    quay = _frame(_middle(s, 0.02), heading, -s.extent * rng.uniform(0.2, 0.45), 0.0)
-    s.area("concrete", _slab(_frame(quay, heading, -s.extent, 0.0), heading, 2 * s.extent,
-                             3 * s.extent), tinted(rng, 0.1))
+    rng, heading = s.rng, s.rng.uniform(0, 2 * pi)
+    s.ground(("water",), 0.25)
+    quay = frame(s.anywhere(0.02), heading, -s.extent * rng.uniform(0.2, 0.45), 0.0)
+    land = slab(frame(quay, heading, -s.extent, 0.0), heading, 2 * s.extent, 3 * s.extent)
+    s.area("concrete", land)
     for k in range(-5, 6):
-        by = _frame(quay, heading, -12.0, k * float(rng.uniform(18, 30)))
-        s.things.append(vehicle(rng, (float(by[0]), float(by[1])), heading + pi / 2, 0.2))
-    boat = float(rng.uniform(8, 15))
-    step, reach = boat * 3.1, s.extent * float(rng.uniform(0.35, 0.8))
-    for k in range(-int(s.extent / step), int(s.extent / step) + 1):
-        pier = _frame(quay, heading, np.array([0.0, reach]), k * step)
-        s.road("concrete", pier, 2.2, (0.95, 0.92, 0.86))
-        for berth in np.arange(boat * 0.5, reach, boat * 0.42).tolist():
+        vehicle(s, frame(quay, heading, -12.0, k * rng.uniform(18, 30)), heading + pi / 2, 0.2)
+    boat, reach = rng.uniform(8, 15), s.extent * rng.uniform(0.35, 0.8)
+    for k in range(-int(s.extent / boat / 3.1), int(s.extent / boat / 3.1) + 1):
+        y = k * boat * 3.1
+        s.road("concrete", frame(quay, heading, (0.0, reach), y), 2.2, (0.95, 0.92, 0.86))
+        for berth in np.arange(boat * 0.5, reach, boat * 0.42):
             for side in (-1.0, 1.0):
+                size = boat * rng.uniform(0.75, 1.0)
+                at = frame(quay, heading, berth, y + side * (size * 0.5 + 1.6))
                 if rng.random() < 0.8:
-                    size = boat * float(rng.uniform(0.75, 1.0))
-                    at = _frame(quay, heading, berth, k * step + side * (size * 0.5 + 1.6))
-                    turn = heading + side * pi / 2 * (1 if rng.random() < 0.5 else -1)
-                    s.things.append(Thing("boat", *at.tolist(), size, size * 0.3, turn, 2.0,
-                                          painted(rng, ((0.92, 0.92, 0.92), (0.8, 0.8, 0.78)), 1)[0]))
+                    turn = heading + pick(rng, (-pi / 2, pi / 2))
+                    s.put("boat", at, (size, size * 0.3, 2.0), turn, BOATS)
 
 
 def _parking_lot(s: Sketch) -> None:
-    rng, heading = s.rng, float(s.rng.uniform(0, 2 * pi))
-    s.ground("asphalt", tinted(rng, 0.2, 0.02))
-    at, full = _middle(s, 0.1), float(rng.uniform(0.4, 0.95))
-    stall, depth, aisle = 2.6, 5.2, 6.5
+    rng, heading, at = s.rng, s.rng.uniform(0, 2 * pi), s.anywhere(0.1)
+    s.ground(("asphalt",), 0.2)
+    full, stall, depth, aisle = rng.uniform(0.4, 0.95), 2.6, 5.2, 6.5
+    spots = np.arange(-s.extent * 0.75, s.extent * 0.75, stall)
     for k in range(-int(s.extent / 17), int(s.extent / 17) + 1):
         y = k * (2 * depth + aisle)
-        for side in (-0.5, 0.5):
-            spots = np.arange(-s.extent * 0.75, s.extent * 0.75, stall)
-            places = _frame(at, heading, spots, y + side * depth)
-            for x0, x1 in zip(_frame(at, heading, spots + stall / 2, y).tolist(),
-                              _frame(at, heading, spots + stall / 2, y + 2 * side * depth).tolist(),
-                              strict=True):
-                s.road("paint", np.array([x0, x1]), 0.16)
-            taken = places[rng.random(len(places)) < full]
-            seen = ((taken > -6) & (taken < s.extent + 6)).all(axis=1)
-            for x, y2 in taken[seen].tolist():
-                turn = heading + pi / 2 * (1 if rng.random() < 0.5 else -1)
-                s.things.append(vehicle(rng, (x, y2), turn + float(rng.normal(0, 0.02)), 0.0))
+        for x in spots + stall / 2:
+            s.road("paint", frame(at, heading, x, y + BOTH * depth), 0.16)
+        for place in frame(at, heading, np.tile(spots, 2), y + np.repeat(BOTH, len(spots)) * 2.6):
+            if rng.random() < full and -6 < min(place) and max(place) < s.extent + 6:
+                turn = heading + pick(rng, (-pi / 2, pi / 2)) + rng.normal(0, 0.02)
+                vehicle(s, place, turn, 0.0)
         if rng.random() < 0.3:
-            strip = _frame(at, heading, np.array([-1.0, 1.0]) * s.extent, y)
-            s.road("grass", strip, 1.8)
-            trees(s, _frame(at, heading, np.arange(-s.extent, s.extent, 11.0), y), 4.5)
+            s.road("grass", frame(at, heading, BOTH * s.extent, y), 1.8)
+            trees(s, frame(at, heading, np.arange(-s.extent, s.extent, 11.0), y), 4.5)
 
 
 def _rectangular_farmland(s: Sketch) -> None:
     rng = s.rng
-    s.ground(pick(rng, ("grass", "soil", "stubble")), tinted(rng, 0.15))
-    plots = parcels(rng, s.extent, s.extent**2 / float(rng.uniform(6, 30)), 2.0, 0.01)
-    crops(s, plots, ("crop", "crop", "soil", "stubble", "grass"), s.extent / 70,
-          Rows(0.0, s.extent / 40, 0.07))
-    hedges(s, plots, s.extent / 60, float(rng.uniform(0, 0.2)))
-    if rng.random() < 0.5:
-        paths(s, 1, "gravel", s.extent / 90)
+    s.ground(("grass", "soil", "stubble"))
+    plots = parcels(rng, s.extent, s.extent**2 / rng.uniform(6, 30), 2.0, 0.01)
+    kinds, rows = ("crop", "crop", "soil", "stubble", "grass"), Rows(0.0, s.extent / 40, 0.07)
+    crops(s, plots, kinds, s.extent / 70, rows)
+    hedges(s, plots, s.extent / 60, rng.uniform(0, 0.2))
+    paths(s, rng.integers(0, 2), "gravel", s.extent / 90)
 
 
 def _river(s: Sketch) -> None:
     rng = s.rng
-    s.ground(pick(rng, ("grass", "scrub", "forest")), tinted(rng, 0.15))
+    s.ground(("grass", "scrub", "forest"))
     if rng.random() < 0.5:
         crops(s, parcels(rng, s.extent, s.extent**2 / 20), ("crop", "grass", "soil"), 4.0, None)
-    woods(s, int(rng.integers(0, 8)), s.extent * 0.1)
-    waterway(s, float(rng.uniform(0.1, 0.4)), s.extent * float(rng.uniform(0.08, 0.22)),
-             ("sand", "gravel", "forest", "garden", "forest"))
+    woods(s, rng.integers(0, 8), s.extent * 0.1)
+    banks = ("sand", "gravel", "forest", "garden", "forest")
+    waterway(s, rng.uniform(0.1, 0.4), s.extent * rng.uniform(0.08, 0.22), banks)
 
 
 def _ship(s: Sketch) -> None:
-    rng = s.rng
-    s.ground("water", tinted(rng, 0.35, 0.12))
+    rng, course = s.rng, s.rng.uniform(0, 2 * pi)
+    s.ground(("water",), 0.35)
+    quay = np.empty((0, 2))
     if rng.random() < 0.25:
-        heading = float(rng.uniform(0, 2 * pi))
-        land = _frame(np.array([s.extent, s.extent]) / 2, heading, s.extent * 1.15, 0.0)
-        s.area("concrete", _slab(land, heading, s.extent * 1.5, s.extent * 3), tinted(rng, 0.1))
-    course = float(rng.uniform(0, 2 * pi))
-    length = s.extent * float(rng.uniform(0.25, 0.6))
-    for at in (_middle(s, 0.15), *(_middle(s, 0.45) for _ in range(int(rng.integers(0, 4))))):
-        turn = course + float(rng.normal(0, 0.3))
-        size = length * float(rng.uniform(0.4, 1.0)) if s.things else length
-        footprint = _slab(at, turn, size * 1.1, size * 0.4)
-        land = s.regions[-1]
-        ashore = land.cover == "concrete" and inside(land.outline, footprint).any()
-        apart = all(hypot(t.x - at[0], t.y - at[1]) > 0.55 * (t.length + size)
-                    for t in s.things)
-        if apart and not ashore:
-            s.things.append(Thing("ship", *at.tolist(), size, size * float(rng.uniform(0.15, 0.22)),
-                                  turn, size * 0.08, painted(rng, HULLS, 1)[0]))
+        heading = rng.uniform(0, 2 * pi)
+        middle = frame(s.anywhere(0.0), heading, s.extent * 1.15, 0.0)
+        quay = slab(middle, heading, s.extent * 1.5, s.extent * 3)
+    longest = s.extent * rng.uniform(0.25, 0.6)
+    for k in range(1 + rng.integers(0, 4)):
+        at, turn = s.anywhere(0.45 if k else 0.15), course + rng.normal(0, 0.3)
+        size = longest * (rng.uniform(0.4, 1.0) if k else 1.0)
+        ashore = len(quay) and inside(quay, slab(at, turn, size * 1.1, size * 0.4)).any()
+        if not ashore and all(
+            hypot(t.x - at[0], t.y - at[1]) > 0.55 * (t.length + size) for t in s.things
+        ):
+            s.put("ship", at, (size, size * rng.uniform(0.15, 0.22), size * 0.08), turn, HULLS)
             if rng.random() < 0.7:
                 _wake(s, at, turn, size)
+    s.area("concrete", quay)
 
 
 def _wake(s: Sketch, at: Array, heading: float, length: float) -> None:
-    """Churned water behind the stern, and a faint wash that widens; below all that is land."""
-    tail = float(s.rng.uniform(0.7, 1.8))
-    place = 1 + next(i for i, r in enumerate(s.regions) if r.cover == "water")
-    for reach, wide, tint in ((tail * 0.45, 0.075, (1.3, 1.25, 1.2)), (tail, 0.16, (0.7, 0.8, 0.8))):
+    """A faint wash that widens, and churned water behind the stern."""
+    tail = s.rng.uniform(0.7, 1.8)
+    for reach, wide, tint in (
+        (tail, 0.16, (0.7, 0.8, 0.8)),
+        (tail * 0.45, 0.075, (1.3, 1.25, 1.2)),
+    ):
         along = np.array([0.42, -0.5, -0.5 - reach, -0.5 - reach, -0.5, 0.42]) * length
         across = np.array([0.03, 0.085, wide, -wide, -0.085, -0.03]) * length
-        s.area("foam", _frame(at, heading, along, across), tint)
-        s.regions.insert(place, s.regions.pop())
+        s.area("foam", frame(at, heading, along, across), tint)
 
 
 def _storage_tank(s: Sketch) -> None:
-    rng, heading = s.rng, float(s.rng.uniform(0, 2 * pi))
-    s.ground(pick(rng, ("gravel", "soil", "concrete", "grass")), tinted(rng, 0.15))
-    d = float(rng.uniform(14, 40))
-    step, at = d * float(rng.uniform(1.25, 1.7)), _middle(s, 0.1)
+    rng, heading, at = s.rng, s.rng.uniform(0, 2 * pi), s.anywhere(0.1)
+    s.ground(("gravel", "soil", "concrete", "grass"))
+    d, colour = rng.uniform(14, 40), (pick(rng, TANKS),)
+    step = d * rng.uniform(1.25, 1.7)
     many = int(s.extent / step) + 1
-    colour = pick(rng, ((0.93, 0.93, 0.91), (0.80, 0.79, 0.74), (0.62, 0.58, 0.52)))
     for i in range(-many, many + 1):
         if rng.random() < 0.4:
-            berm = _frame(at, heading, (i + 0.5) * step, np.array([-1.0, 1.0]) * s.extent)
-            s.road(pick(rng, ("concrete", "asphalt", "soil")), berm, float(rng.uniform(1.5, 5)))
+            berm = frame(at, heading, (i + 0.5) * step, BOTH * s.extent)
+            s.road(pick(rng, ("concrete", "asphalt", "soil")), berm, rng.uniform(1.5, 5))
         for j in range(-many, many + 1):
-            x, y = _frame(at, heading, i * step, j * step).tolist()
-            if rng.random() < 0.72 or (i, j) == (0, 0):
-                size = d * float(pick(rng, (1.0, 1.0, 1.0, 0.7, 0.45)))
-                s.things.append(Thing("storage_tank", x, y, size, size, 0.0, 0.4 * d,
-                                      painted(rng, (colour,), 1, 0.05)[0]))
+            if rng.random() < 0.72 or i == j == 0:
+                size = d * pick(rng, (1.0, 1.0, 1.0, 0.7, 0.45))
+                place = frame(at, heading, i * step, j * step)
+                s.put("storage_tank", place, (size, size, 0.4 * d), 0.0, colour)
             if rng.random() < 0.5:
-                pipe = _frame(at, heading, (i + np.array([0.0, 1.0])) * step, j * step)
+                pipe = frame(at, heading, (i * step, i * step + step), j * step)
                 s.road("concrete", pipe, 1.0, (0.9, 0.9, 0.9))
 
 
 def _tennis_court(s: Sketch) -> None:
-    rng, heading = s.rng, float(s.rng.uniform(0, 2 * pi))
-    s.ground(pick(rng, ("grass", "garden", "grass")), tinted(rng, 0.15))
-    at, many = _middle(s, 0.1), (int(rng.integers(1, 4)), int(rng.integers(1, 3)))
-    colour = pick(rng, ((0.16, 0.36, 0.28), (0.20, 0.33, 0.50), (0.55, 0.30, 0.22),
-                        (0.28, 0.42, 0.25)))
-    s.area(pick(rng, ("asphalt", "concrete", "clay")),
-           _slab(at, heading, many[1] * 37.0 + 6, many[0] * 18.5 + 6), tinted(rng, 0.1))
-    for i in range(many[0]):
-        for j in range(many[1]):
-            x, y = _frame(at, heading, (j - (many[1] - 1) / 2) * 37.0,
-                          (i - (many[0] - 1) / 2) * 18.5).tolist()
-            s.things.append(Thing("tennis_court", x, y, 36.5, 18.2, heading, 0.0, colour))
-    keep = ribbon(_frame(at, heading, np.array([-0.5, 0.5]) * (many[1] * 37 + 22), 0.0),
-                  many[0] * 18.5 + 22)
-    places = rng.random((int(rng.integers(20, 120)), 2)) * s.extent
-    trees(s, places[~inside(keep, places)])
+    rng, heading, at = s.rng, s.rng.uniform(0, 2 * pi), s.anywhere(0.1)
+    s.ground(("grass", "garden", "grass"))
+    rows, columns, colour = rng.integers(1, 4), rng.integers(1, 3), (pick(rng, COURTS),)
+    paved = slab(at, heading, columns * 37.0 + 6, rows * 18.5 + 6)
+    s.area(pick(rng, ("asphalt", "concrete", "clay")), paved)
+    for i in range(rows):
+        for j in range(columns):
+            x, y = (j - (columns - 1) / 2) * 37.0, (i - (rows - 1) / 2) * 18.5
+            s.put("tennis_court", frame(at, heading, x, y), (36.5, 18.2, 0.0), heading, colour)
+    places = rng.random((rng.integers(20, 120), 2)) * s.extent
+    kept = slab(at, heading, columns * 37.0 + 22, rows * 18.5 + 22)
+    trees(s, places[~inside(kept, places)])
     if rng.random() < 0.6:
-        x, y = _frame(at, heading, many[1] * 18.5 + 20, float(rng.uniform(-20, 20))).tolist()
-        s.things.append(Thing("block", x, y, 16.0, 11.0, heading, 6.0, painted(rng, ROOFS, 1)[0]))
+        place = frame(at, heading, columns * 18.5 + 20, rng.uniform(-20, 20))
+        s.put("block", place, (16.0, 11.0, 6.0), heading, ROOFS)
 
 
 CLASSES: dict[str, tuple[Callable[[Sketch], None], float, float]] = {
@@ -344,7 +292,7 @@ CLASSES: dict[str, tuple[Callable[[Sketch], None], float, float]] = {
 def compose(name: str, rng: np.random.Generator) -> Scene:
     """A scene of one class."""
     lay_out, finest, coarsest = CLASSES[name]
-    gsd = float(np.exp(rng.uniform(np.log(finest), np.log(coarsest))))
+    gsd = exp(rng.uniform(log(finest), log(coarsest)))
     sketch = Sketch(rng, PIXELS * gsd)
     lay_out(sketch)
     return sketch.scene(gsd, aerial(rng))

@@ -1,50 +1,43 @@
 """The instrument and the air: point spread, veil, thin cloud, exposure and noise."""
 
-from math import exp
+from math import exp, pi
 
 import numpy as np
 import numpy.typing as npt
 
-from mtp_bench.datasets.scenes.geometry import Scene, View
+from mtp_bench.datasets.scenes.geometry import Array, Scene, View
 from mtp_bench.datasets.scenes.terrain import Pixels, doubled, texture
 
 
 def satellite(rng: np.random.Generator) -> View:
     """A 10 m multispectral satellite through much air: bluish veil, shifting exposure."""
-    gain = 0.80 * np.exp(rng.normal(0.0, 0.13)) * np.exp(rng.normal(0.0, 0.035, 3))
+    gain = 0.80 * np.exp(rng.normal(0.0, 0.13) + rng.normal(0.0, 0.035, 3))
     veil = np.array([0.085, 0.150, 0.215]) * np.exp(rng.normal(0.0, 0.12))
     if rng.random() < 0.04:  # now and then a badly corrected, blue scene
-        veil = veil + np.array([0.03, 0.06, 0.17]) * rng.uniform(0.5, 1.2)
-        gain = gain * 0.75
-    haze = rng.uniform(0.05, 0.25) if rng.random() < 0.12 else 0.0
-    return _view(rng, gain, veil, (haze, 0.3, 0.65), rng.uniform(0.003, 0.008))
+        veil += np.array([0.03, 0.06, 0.17]) * rng.uniform(0.5, 1.2)
+        gain *= 0.75
+    return _view(rng, gain, veil, rng.uniform(0.3, 0.65), rng.uniform(0.003, 0.008))
 
 
 def aerial(rng: np.random.Generator) -> View:
     """Aerial and sub-metre satellite pictures from many sources."""
-    gain = 0.92 * np.exp(rng.normal(0.0, 0.12)) * np.exp(rng.normal(0.0, 0.025, 3))
+    gain = 0.92 * np.exp(rng.normal(0.0, 0.12) + rng.normal(0.0, 0.025, 3))
     veil = np.array([0.05, 0.06, 0.07]) * rng.uniform(0.2, 2.0)
-    haze = rng.uniform(0.05, 0.25) if rng.random() < 0.1 else 0.0
-    return _view(rng, gain, veil, (haze, 0.45, 1.0), rng.uniform(0.006, 0.02))
+    return _view(rng, gain, veil, rng.uniform(0.45, 1.0), rng.uniform(0.006, 0.02))
 
 
-def _view(
-    rng: np.random.Generator,
-    gain: npt.NDArray[np.float64],
-    veil: npt.NDArray[np.float64],
-    haze_and_blur: tuple[float, float, float],
-    noise: float,
-) -> View:
-    haze, sharpest, softest = haze_and_blur
+def _view(rng: np.random.Generator, gain: Array, veil: Array, blur: float, noise: float) -> View:
+    r, g, b = gain.tolist()
+    red, green, blue = veil.tolist()
     return View(
         seed=int(rng.integers(2**31)),
-        sun=float(rng.uniform(0.0, 2 * np.pi)),
-        elevation=float(rng.uniform(0.6, 1.2)),
-        gain=(float(gain[0]), float(gain[1]), float(gain[2])),
-        veil=(float(veil[0]), float(veil[1]), float(veil[2])),
-        haze=float(haze),
-        blur=float(rng.uniform(sharpest, softest)),
-        noise=float(noise),
+        sun=rng.uniform(0.0, 2 * pi),
+        elevation=rng.uniform(0.6, 1.2),
+        gain=(r, g, b),
+        veil=(red, green, blue),
+        haze=rng.uniform(0.05, 0.25) if rng.random() < 0.1 else 0.0,
+        blur=blur,
+        noise=noise,
     )
 
 
@@ -55,11 +48,14 @@ def expose(scene: Scene, canvas: Pixels) -> npt.NDArray[np.uint8]:
     canvas = canvas * np.array(view.gain, dtype=np.float32) + np.array(view.veil, dtype=np.float32)
     if view.haze:
         canvas = _cloud(canvas, view)
-    canvas = canvas - np.float32(0.4) * np.maximum(canvas - np.float32(0.8), 0)  # a soft shoulder
+    canvas -= np.float32(0.4) * np.maximum(canvas - np.float32(0.8), 0)  # a soft shoulder
     rng = np.random.default_rng(view.seed)
     noise = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(view.noise)
     canvas = canvas + noise * (np.float32(0.6) + canvas)
-    return np.rint(np.clip(canvas, 0.0, 1.0) * np.float32(255)).astype(np.uint8)
+    levels: npt.NDArray[np.uint8] = np.rint(np.clip(canvas, 0, 1) * np.float32(255)).astype(
+        np.uint8
+    )
+    return levels
 
 
 def _spread(canvas: Pixels, sigma: float) -> Pixels:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mtp_bench.datasets.scenes.geometry import RGB, Region, Road, Scene, ribbon
+from mtp_bench.datasets.scenes.geometry import Region, Road, Scene, rgb, ribbon
 
 Pixels = npt.NDArray[np.float32]
 
@@ -25,8 +25,8 @@ SUBPIXEL = 4
 class Cover:
     """A land cover's look: two colours mixed in patches, and how rough it is."""
 
-    low: RGB
-    high: RGB
+    low: str
+    high: str
     patch: float = 0.5
     """How far coarse noise (over 40 m) moves the mix between the two colours."""
     tuft: float = 0.0
@@ -38,22 +38,21 @@ class Cover:
 
 
 COVERS: dict[str, Cover] = {
-    "soil": Cover((0.55, 0.39, 0.30), (0.78, 0.60, 0.48), 0.6, 0.01, 0.03),
-    "crop": Cover((0.06, 0.17, 0.09), (0.19, 0.30, 0.15), 0.5, 0.03, 0.04),
-    "stubble": Cover((0.55, 0.48, 0.34), (0.70, 0.62, 0.47), 0.5, 0.02, 0.03),
-    "grass": Cover((0.12, 0.21, 0.12), (0.30, 0.32, 0.19), 0.6, 0.05, 0.05),
-    "scrub": Cover((0.24, 0.24, 0.16), (0.60, 0.47, 0.36), 0.8, 0.16, 0.07, 0.8),
-    "forest": Cover((0.04, 0.10, 0.06), (0.11, 0.16, 0.09), 0.5, 0.30, 0.08, 0.25),
-    "garden": Cover((0.08, 0.14, 0.08), (0.36, 0.34, 0.24), 1.1, 0.22, 0.08),
-    "water": Cover((0.03, 0.09, 0.11), (0.08, 0.15, 0.15), 0.35, 0.0, 0.015),
-    "foam": Cover((0.14, 0.23, 0.24), (0.52, 0.58, 0.58), 0.5, 0.12, 0.10),
-    "sand": Cover((0.58, 0.50, 0.40), (0.76, 0.68, 0.56), 0.5, 0.02, 0.03),
-    "gravel": Cover((0.38, 0.35, 0.31), (0.58, 0.52, 0.46), 0.8, 0.05, 0.06),
-    "asphalt": Cover((0.28, 0.28, 0.29), (0.38, 0.37, 0.37), 0.5, 0.01, 0.03),
-    "concrete": Cover((0.48, 0.46, 0.43), (0.62, 0.60, 0.56), 0.5, 0.01, 0.03),
-    "paint": Cover((0.80, 0.80, 0.77), (0.88, 0.88, 0.85), 0.3, 0.0, 0.03),
-    "clay": Cover((0.55, 0.27, 0.20), (0.64, 0.35, 0.26), 0.4, 0.0, 0.03),
-    "court": Cover((0.16, 0.36, 0.30), (0.22, 0.42, 0.36), 0.3, 0.0, 0.02),
+    "soil": Cover("8c634c", "c7997a", 0.6, 0.01, 0.03),
+    "crop": Cover("0f2b17", "304c26", 0.5, 0.03, 0.04),
+    "stubble": Cover("8c7a57", "b29e78", 0.5, 0.02, 0.03),
+    "grass": Cover("1f361f", "4c5230", 0.6, 0.05, 0.05),
+    "scrub": Cover("3d3d29", "99785c", 0.8, 0.16, 0.07, 0.8),
+    "forest": Cover("0a1a0f", "1c2917", 0.5, 0.30, 0.08, 0.25),
+    "garden": Cover("142414", "5c573d", 1.1, 0.22, 0.08),
+    "water": Cover("08171c", "142626", 0.35, 0.0, 0.015),
+    "foam": Cover("243b3d", "859494", 0.5, 0.12, 0.10),
+    "sand": Cover("948066", "c2ad8f", 0.5, 0.02, 0.03),
+    "gravel": Cover("61594f", "948575", 0.8, 0.05, 0.06),
+    "asphalt": Cover("47474a", "615e5e", 0.5, 0.01, 0.03),
+    "concrete": Cover("7a756e", "9e998f", 0.5, 0.01, 0.03),
+    "paint": Cover("ccccc4", "e0e0d9", 0.3, 0.0, 0.03),
+    "clay": Cover("8c4533", "a35942", 0.4, 0.0, 0.03),
 }
 
 
@@ -81,8 +80,9 @@ def doubled(grid: Pixels) -> Pixels:
 def texture(seed: int, extent: float, side: int) -> Texture:
     """Noise for a canvas of this side, a power of two."""
     rng = np.random.default_rng(seed)
-    bands = {name: np.zeros((4, 4), dtype=np.float32) for name in ("coarse", "middle", "fine")}
-    power = dict.fromkeys(bands, 1e-9)
+    names = ("coarse", "middle", "fine")
+    bands: dict[str, Pixels] = {name: np.zeros((4, 4), dtype=np.float32) for name in names}
+    power = dict.fromkeys(names, 1e-9)
     cells = 2
     while cells <= side:
         wavelength = 2 * extent / cells
@@ -93,9 +93,9 @@ def texture(seed: int, extent: float, side: int) -> Texture:
         cells *= 2
         if cells <= side:
             bands = {name: doubled(grid) for name, grid in bands.items()}
-    cut = {n: np.ascontiguousarray(g[1:-1, 1:-1]) / np.float32(power[n] ** 0.5)
-           for n, g in bands.items()}
-    return Texture(cut["coarse"], cut["middle"], cut["fine"])
+    for name, grid in bands.items():
+        bands[name] = np.ascontiguousarray(grid[1:-1, 1:-1]) / np.float32(power[name] ** 0.5)
+    return Texture(**bands)
 
 
 def _white(rng: np.random.Generator, side: int) -> Pixels:
@@ -129,8 +129,8 @@ def paint_ground(scene: Scene, noise: Texture, side: int) -> Pixels:
     parts = grounds(scene)
     covers = [COVERS[part.cover] for part in parts]
     tint = np.array([part.tint for part in parts], dtype=np.float32).T
-    low = np.array([c.low for c in covers], dtype=np.float32).T * tint
-    rise = np.array([c.high for c in covers], dtype=np.float32).T * tint - low
+    low = np.array([rgb(c.low) for c in covers], dtype=np.float32).T * tint
+    rise = np.array([rgb(c.high) for c in covers], dtype=np.float32).T * tint - low
     patch, tuft, grain, relief = (
         np.take(np.array(values, dtype=np.float32), ids)
         for values in zip(*((c.patch, c.tuft, c.grain, c.relief) for c in covers), strict=True)
@@ -166,8 +166,14 @@ def _rows(parts: tuple[Region | Road, ...], ids: npt.NDArray[np.intp], metre: fl
     across, down, strength = (
         np.take(np.array(values, dtype=np.float32), ids)
         for values in zip(
-            *((sin(r.heading) / r.spacing, cos(r.heading) / r.spacing, r.strength) if r
-              else (0.0, 0.0, 0.0) for r in rows), strict=True)
+            *(
+                (sin(r.heading) / r.spacing, cos(r.heading) / r.spacing, r.strength)
+                if r
+                else (0.0, 0.0, 0.0)
+                for r in rows
+            ),
+            strict=True,
+        )
     )
     place = (np.arange(ids.shape[0], dtype=np.float32) + np.float32(0.5)) * np.float32(metre)
     turn = place[None, :] * across - place[:, None] * down

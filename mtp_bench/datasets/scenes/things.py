@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mtp_bench.datasets.scenes.geometry import RGB, Array, Outline, Scene, Thing
+from mtp_bench.datasets.scenes.geometry import RGB, Array, Outline, Point, Scene, Thing
 from mtp_bench.datasets.scenes.terrain import SUBPIXEL, Pixels, to_canvas
 
 
@@ -40,27 +40,35 @@ def _round(radius: float, x: float = 0.0, y: float = 0.0, corners: int = 14) -> 
     return tuple((x + radius * cos(t), y + radius * sin(t)) for t in turns)
 
 
-def _mirrored(*outlines: Outline) -> list[Outline]:
-    return [side for o in outlines for side in (o, tuple((x, -y) for x, y in o))]
+def _pair(right: Outline) -> tuple[Outline, Outline]:
+    """A part on either side."""
+    return right, tuple((x, -y) for x, y in right)
 
 
+def _hull(*right: Point) -> Outline:
+    """A body from its right half, front to back."""
+    return (*right, *_pair(right)[1][::-1])
+
+
+BAYS = (-0.5, -0.25, 0.0, 0.25)
 GLASS: RGB = (0.10, 0.12, 0.15)
 WHITE: RGB = (0.88, 0.88, 0.85)
+WING: Outline = ((0.12, 0.04), (0.0, 0.04), (-0.17, 0.5), (-0.09, 0.5))
+TAIL: Outline = ((-0.36, 0.02), (-0.45, 0.02), (-0.5, 0.19), (-0.44, 0.19))
+
+
+def _line(left: float, top: float, right: float, bottom: float, colour: RGB = WHITE) -> Part:
+    return Part(_box(left, top, right, bottom), colour=colour, solid=False)
+
 
 SHAPES: dict[str, tuple[Part, ...]] = {
     "tennis_court": (
         Part(_box(-0.5, -0.5, 0.5, 0.5), solid=False),
         Part(_box(-0.33, -0.33, 0.33, 0.33), 1.3, solid=False),
-        *(Part(_box(x - 0.004, -0.3, x + 0.004, 0.3), colour=WHITE, solid=False)
-          for x in (-0.325, -0.175, 0.175, 0.325)),
-        *(Part(_box(-0.325, y - 0.009, 0.325, y + 0.009), colour=WHITE, solid=False)
-          for y in (-0.3, -0.225, 0.225, 0.3)),
-        Part(_box(-0.175, -0.008, 0.175, 0.008), colour=WHITE, solid=False),
-        Part(_box(-0.006, -0.36, 0.006, 0.36), colour=GLASS, solid=False),
-    ),
-    "swimming_pool": (
-        Part(_box(-0.5, -0.5, 0.5, 0.5), colour=(0.72, 0.70, 0.65), solid=False),
-        Part(_box(-0.38, -0.32, 0.38, 0.32), colour=(0.25, 0.62, 0.70), solid=False),
+        *(_line(x - 0.004, -0.3, x + 0.004, 0.3) for x in (-0.325, -0.175, 0.175, 0.325)),
+        *(_line(-0.325, y - 0.009, 0.325, y + 0.009) for y in (-0.3, -0.225, 0.225, 0.3)),
+        _line(-0.175, -0.008, 0.175, 0.008),
+        _line(-0.006, -0.36, 0.006, 0.36, GLASS),
     ),
     "car": (
         Part(_box(-0.5, -0.45, 0.5, 0.45)),
@@ -72,26 +80,21 @@ SHAPES: dict[str, tuple[Part, ...]] = {
         Part(_box(0.33, -0.45, 0.5, 0.45), 0.7),
     ),
     "ship": (
-        Part(((0.5, 0.0), (0.46, 0.22), (0.34, 0.46), (-0.42, 0.5), (-0.5, 0.4), (-0.5, -0.4),
-              (-0.42, -0.5), (0.34, -0.46), (0.46, -0.22)), 0.7),
-        Part(((0.47, 0.0), (0.44, 0.16), (0.33, 0.36), (-0.4, 0.4), (-0.47, 0.3), (-0.47, -0.3),
-              (-0.4, -0.4), (0.33, -0.36), (0.44, -0.16)), 1.15),
+        Part(_hull((0.5, 0.02), (0.46, 0.22), (0.34, 0.46), (-0.42, 0.5), (-0.5, 0.4)), 0.7),
+        Part(_hull((0.47, 0.02), (0.44, 0.16), (0.33, 0.36), (-0.4, 0.4), (-0.47, 0.3)), 1.15),
         *(Part(_box(x, -0.24, x + 0.12, 0.24), 0.65, solid=False) for x in (-0.2, -0.04, 0.12)),
         Part(_box(-0.42, -0.34, -0.26, 0.34), colour=WHITE),
     ),
     "boat": (
-        Part(((0.5, 0.0), (0.2, 0.42), (-0.5, 0.42), (-0.5, -0.42), (0.2, -0.42))),
+        Part(_hull((0.5, 0.02), (0.2, 0.42), (-0.5, 0.42))),
         Part(_box(-0.4, -0.25, -0.12, 0.25), 0.6, solid=False),
         Part(_box(-0.08, -0.28, 0.14, 0.28), colour=GLASS, solid=False),
     ),
     "airplane": (
-        *(Part(o, 0.92) for o in _mirrored(
-            ((0.12, 0.04), (0.0, 0.04), (-0.17, 0.5), (-0.09, 0.5)),
-            ((-0.36, 0.02), (-0.45, 0.02), (-0.5, 0.19), (-0.44, 0.19)))),
-        *(Part(o, 0.6) for o in _mirrored(_box(0.0, 0.15, 0.11, 0.195))),
-        Part(((0.5, 0.0), (0.44, 0.042), (-0.3, 0.047), (-0.49, 0.012), (-0.49, -0.012),
-              (-0.3, -0.047), (0.44, -0.042))),
-        Part(((0.46, 0.0), (0.42, 0.02), (0.42, -0.02)), colour=GLASS, solid=False),
+        *(Part(wing, 0.92) for wing in (*_pair(WING), *_pair(TAIL))),
+        *(Part(engine, 0.6) for engine in _pair(_box(0.0, 0.15, 0.11, 0.195))),
+        Part(_hull((0.5, 0.005), (0.44, 0.042), (-0.3, 0.047), (-0.49, 0.012))),
+        Part(_hull((0.46, 0.005), (0.42, 0.02)), colour=GLASS, solid=False),
         Part(_box(-0.5, -0.012, -0.32, 0.012), 0.7, solid=False),
     ),
     "storage_tank": (
@@ -112,8 +115,8 @@ SHAPES: dict[str, tuple[Part, ...]] = {
     ),
     "hall": (
         Part(_box(-0.5, -0.5, 0.5, 0.5)),
-        *(Part(_box(x, -0.5, x + 0.125, 0.5), slope=0.0 if i % 2 else pi, solid=False)
-          for i, x in enumerate((-0.5, -0.375, -0.25, -0.125, 0.0, 0.125, 0.25, 0.375))),
+        *(Part(_box(x, -0.5, x + 0.125, 0.5), slope=pi, solid=False) for x in BAYS),
+        *(Part(_box(x + 0.125, -0.5, x + 0.25, 0.5), slope=0.0, solid=False) for x in BAYS),
         *(Part(_box(x, -0.3, x + 0.02, 0.3), 0.6, solid=False) for x in (-0.26, -0.01, 0.24)),
     ),
     "tree": (
@@ -125,6 +128,7 @@ SHAPES: dict[str, tuple[Part, ...]] = {
         Part(_round(0.13, 0.2, 0.08, 5), 1.25, solid=False, sunward=True),
     ),
 }
+
 
 @dataclass(frozen=True)
 class _Bodies:
@@ -171,8 +175,9 @@ def draw_things(scene: Scene, ground: Pixels) -> Pixels:
         _cast(scene, bodies, shade)
     if groups:
         lost = shade.astype(np.float32) * np.float32(0.52 / 255)
-        ground = np.stack([p * (1 - lost * np.float32(k)) for p, k in zip(
-            ground, (1.0, 0.95, 0.85), strict=True)])  # the sky lights shadows blue
+        ground = np.stack(
+            [p * (1 - lost * np.float32(k)) for p, k in zip(ground, (1.0, 0.95, 0.85), strict=True)]
+        )  # the sky lights shadows blue
     planes = np.rint(np.clip(ground, 0.0, 1.0) * np.float32(255)).astype(np.uint8)
     canvas = np.ascontiguousarray(planes.transpose(1, 2, 0))
     for bodies in groups:

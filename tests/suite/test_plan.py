@@ -1,0 +1,224 @@
+"""Plans: what a suite expands to, and ids that depend on the experiment and on nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mtp_bench.errors import UserError
+from mtp_bench.suite.identity import job_id, seed_for, training_digest, upgrade
+from mtp_bench.suite.load import load_suite
+from mtp_bench.suite.missing import find_missing
+from mtp_bench.suite.plan import Plan, make_plan, select
+from mtp_bench.suite.schema import JobSpec, Roots
+
+SUITES = Path(__file__).parents[2] / "suites"
+
+SUITE = """\
+name: small
+protocol: demo
+data: miniature
+seeds: 2
+backbones:
+  timm/resnet18: [scratch, imp]
+datasets: [EuroSAT, RESISC45]
+"""
+
+
+def plan_of(text: str, folder: Path) -> Plan:
+    path = folder / "suite.yaml"
+    path.write_text(text)
+    return make_plan(load_suite(path))
+
+
+def roots(folder: Path) -> Roots:
+    return Roots(
+        runs=str(folder / "runs"),
+        results=str(folder / "results"),
+        data=str(folder / "data"),
+        weights=str(folder / "weights"),
+        cache=str(folder / "cache"),
+    )
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_suite_plans(path: Path) -> None:
+    plan = make_plan(load_suite(path))
+    assert plan.jobs
+    assert plan.suite.name == path.stem
+
+
+def test_full_is_the_grid_of_the_paper(tmp_path: Path) -> None:
+    plan = make_plan(load_suite(SUITES / "full.yaml"))
+    assert len(plan.jobs) == 84
+    assert {job.spec.kind for job in plan.jobs} == {"finetune"}
+    missing = find_missing(plan, roots(tmp_path))
+    data = [m for m in missing if m.kind == "data"]
+    weights = [m for m in missing if m.kind == "weights"]
+    assert (len(data), len(weights)) == (14, 6)
+    assert {len(m.jobs) for m in data} == {6}
+    assert {len(m.jobs) for m in weights} == {14}
+    lacking = {job for m in missing if m.kind == "code" for job in m.jobs}
+    assert lacking == {job.id for job in plan.jobs if job.lacks}
+
+
+def test_paper_settings_of_eurosat_are_those_of_the_release() -> None:
+    plan = make_plan(load_suite(SUITES / "full.yaml"))
+    chosen = select(plan, ["dataset=EuroSAT", "recipe=mae+mtp", "backbone=vit_l_rvsa"])
+    settings = chosen.jobs[0].spec.settings
+    assert (settings.lr, settings.layer_decay, settings.drop_path) == (6e-5, 0.9, 0.3)
+    assert settings.length.epochs == 100
+    assert settings.warmup is not None
+    assert settings.warmup.epochs == 5
+    assert (settings.batch_size, settings.schedule_step) == (64, "epoch")
+    intern = select(plan, ["dataset=RESISC45", "backbone=internimage_xl", "recipe=imp"])
+    settings = intern.jobs[0].spec.settings
+    assert (settings.lr, settings.layer_decay, settings.drop_path) == (2e-5, None, 0.2)
+    assert settings.length.epochs == 200
+
+
+def test_plans_are_deterministic_and_free_of_duplicates(tmp_path: Path) -> None:
+    first, second = plan_of(SUITE, tmp_path), plan_of(SUITE, tmp_path)
+    assert [job.id for job in first.jobs] == [job.id for job in second.jobs]
+    assert len({job.id for job in first.jobs}) == len(first.jobs) == 8
+
+
+def test_ids_ignore_files_titles_and_order(tmp_path: Path) -> None:
+    before = {job.id for job in plan_of(SUITE, tmp_path).jobs}
+    (tmp_path / "data" / "EuroSAT").mkdir(parents=True)
+    text = SUITE.replace("name: small", "name: other\ntitle: another question")
+    text = text.replace("[EuroSAT, RESISC45]", "[RESISC45, EuroSAT]")
+    assert {job.id for job in plan_of(text, tmp_path).jobs} == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("data: miniature", "data: subset"),
+        ("seeds: 2", "seeds: 2\noverrides: [{set: {lr: 2e-3}}]"),
+        ("seeds: 2", "seeds: 2\noverrides: [{set: {test: {image_size: 96}}}]"),
+        ("seeds: 2", "seeds: 2\nweights: {timm/resnet18: {imp: a.pth}}"),
+    ],
+    ids=["data", "training", "test", "weights"],
+)
+def test_ids_differ_where_the_experiment_does(change: tuple[str, str], tmp_path: Path) -> None:
+    before = {job.id for job in plan_of(SUITE, tmp_path).jobs if job.spec.recipe == "imp"}
+    after = {
+        job.id for job in plan_of(SUITE.replace(*change), tmp_path).jobs if job.spec.recipe == "imp"
+    }
+    assert not before & after
+
+
+def test_another_test_setting_is_the_same_training(tmp_path: Path) -> None:
+    change = ("seeds: 2", "seeds: 2\noverrides: [{set: {test: {image_size: 96}}}]")
+    before = plan_of(SUITE, tmp_path).jobs
+    after = plan_of(SUITE.replace(*change), tmp_path).jobs
+    for one, other in zip(before, after, strict=True):
+        assert one.id != other.id
+        assert training_digest(one.spec) == training_digest(other.spec)
+
+
+def test_a_stored_spec_has_the_id_of_its_job(tmp_path: Path) -> None:
+    job = plan_of(SUITE, tmp_path).jobs[0]
+    stored = job.spec.model_dump(mode="json")
+    assert job_id(JobSpec.model_validate_json(job.spec.model_dump_json())) == job.id
+    assert upgrade(stored) == stored
+
+
+def test_seeds_are_of_dataset_and_repetition() -> None:
+    assert seed_for("EuroSAT", 0) == seed_for("EuroSAT", 0)
+    known = {seed_for(d, r, p) for d in ("EuroSAT", "DIOR") for r in (0, 1) for p in ("", "head")}
+    assert len(known) == 8
+    assert all(0 <= seed < 2**31 for seed in known)
+
+
+def test_later_overrides_win(tmp_path: Path) -> None:
+    rules = "overrides:\n  - set: {lr: 1e-2}\n  - where: {dataset: EuroSAT}\n    set: {lr: 1e-4}\n"
+    rates = {job.spec.dataset: job.spec.settings.lr for job in plan_of(SUITE + rules, tmp_path).jobs}
+    assert rates == {"EuroSAT": 1e-4, "RESISC45": 1e-2}
+
+
+def test_run_stages_become_shared_pretrain_jobs(tmp_path: Path) -> None:
+    text = SUITE.replace("[scratch, imp]", "[imp, imp+mtp]") + "pretrain_seeds: 2\n"
+    plan = plan_of(text, tmp_path)
+    pretrain = [job for job in plan.jobs if job.spec.kind == "pretrain"]
+    chained = [job for job in plan.jobs if job.spec.recipe == "imp+mtp" and job not in pretrain]
+    plain = [job for job in plan.jobs if job.spec.recipe == "imp"]
+    assert (len(pretrain), len(chained), len(plain)) == (2, 8, 4)
+    assert {need for job in chained for need in job.needs} == {job.id for job in pretrain}
+    assert all(job.lacks for job in pretrain)
+    assert [job.spec.kind for job in plan.jobs[:2]] == ["pretrain", "pretrain"]
+
+
+def test_a_file_stands_for_the_longest_chain_that_it_is_named_for(tmp_path: Path) -> None:
+    text = SUITE.replace("[scratch, imp]", "[imp+mtp]")
+    text += "weights: {timm/resnet18: {imp: a.pth, imp+mtp: b.pth}}\n"
+    plan = plan_of(text, tmp_path)
+    assert {job.spec.kind for job in plan.jobs} == {"finetune"}
+    (stage,) = plan.jobs[0].spec.stages
+    assert stage.weights is not None
+    assert (stage.name, stage.weights.file) == ("imp+mtp", "b.pth")
+
+
+def test_own_checkpoints_are_recipes(tmp_path: Path) -> None:
+    text = SUITE.replace("[scratch, imp]", "[mine, ours]")
+    text += "recipes:\n  mine: {weights: {file: ssl.safetensors}}\n  ours: {chain: mine+mtp}\n"
+    plan = plan_of(text, tmp_path)
+    pretrain = [job for job in plan.jobs if job.spec.kind == "pretrain"]
+    assert len(pretrain) == 1
+    assert pretrain[0].spec.stages[0].weights is not None
+    names = [m.name for m in find_missing(plan, roots(tmp_path)) if m.kind == "weights"]
+    assert names == ["ssl.safetensors"]
+
+
+def test_what_cannot_be_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    text = SUITE.replace("timm/resnet18: [scratch, imp]", "internimage_xl: [scratch, mae]")
+    rules = "overrides: [{set: {lr: 1e-4}}]\n"
+    plan = plan_of(text + rules, tmp_path)
+    assert {job.spec.recipe for job in plan.jobs} == {"scratch"}
+    assert {skip.recipe for skip in plan.skipped} == {"mae"}
+    assert {skip.reason for skip in plan.skipped} == {
+        "mae masks tokens: it needs a plain vision transformer"
+    }
+
+
+def test_missing_things_vanish_as_they_appear(tmp_path: Path) -> None:
+    text = SUITE.replace("miniature", "release") + "weights: {timm/resnet18: {imp: a.pth}}\n"
+    plan = plan_of(text, tmp_path)
+    kinds = [(m.kind, m.name) for m in find_missing(plan, roots(tmp_path))]
+    assert kinds == [("data", "EuroSAT"), ("data", "RESISC45"), ("weights", "a.pth")]
+    (tmp_path / "data" / "eurosat").mkdir(parents=True)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a.pth").touch()
+    left = [(m.kind, m.name) for m in find_missing(plan, roots(tmp_path))]
+    assert left == [("data", "RESISC45")]
+
+
+def test_only_means_either_for_one_key_and_both_for_two(tmp_path: Path) -> None:
+    plan = plan_of(SUITE, tmp_path)
+    assert len(select(plan, ["dataset=EuroSAT"]).jobs) == 4
+    assert len(select(plan, ["dataset=EuroSAT", "dataset=RESISC45"]).jobs) == 8
+    assert len(select(plan, ["dataset=EuroSAT", "recipe=imp", "seed=1"]).jobs) == 1
+
+
+def test_only_keeps_what_a_job_needs(tmp_path: Path) -> None:
+    plan = plan_of(SUITE.replace("imp]", "imp+mtp]"), tmp_path)
+    kinds = [job.spec.kind for job in select(plan, ["recipe=imp+mtp", "seed=0"]).jobs]
+    assert kinds == ["pretrain", "finetune", "finetune"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("recipe", "--only recipe: write KEY=VALUE with a key of: "
+         "task, dataset, backbone, recipe, seed"),
+        ("colour=red", "--only colour=red: write KEY=VALUE with a key of: "
+         "task, dataset, backbone, recipe, seed"),
+        ("dataset=EuroSta", "--only dataset=EuroSta: no job has it: did you mean 'EuroSAT'?"),
+    ],
+)
+def test_only_says_what_is_wrong(condition: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        select(plan_of(SUITE, tmp_path), [condition])
+    assert caught.value.lines == (message,)
