@@ -89,16 +89,14 @@ def small_cnn(
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
     start = time.process_time()
-    for step in range(steps):
-        if step % (len(images) // batch) == 0:
-            order = torch.randperm(len(images))
-        at = order[(step * batch) % (len(images) // batch * batch) :][:batch]
+    orders = [torch.randperm(len(images))[: steps // epochs * batch] for _ in range(epochs)]
+    for at in torch.cat(orders).split(batch):
         shown = torch.rot90(images[at], int(torch.randint(4, ())), (2, 3))
         if torch.rand(()) < 0.5:
             shown = shown.flip(3)
         loss = nn.functional.cross_entropy(model(shown), labels[at], label_smoothing=0.05)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
     spent = time.process_time() - start

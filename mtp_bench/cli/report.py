@@ -28,13 +28,16 @@ def report(
 
     from mtp_bench import catalog
 
-    # A short process that leaves few cycles; to search 10,000 records for them is a tenth of it.
-    gc.disable()
     render = catalog.load("format", format_)
-    from mtp_bench.report import board as boards
-    from mtp_bench.store.files import write_atomically
+    # Records leave few cycles, and to search 10,000 of them for some is a tenth of the whole time.
+    gc.disable()
+    try:
+        from mtp_bench.report import board as boards
+        from mtp_bench.store.files import write_atomically
 
-    board = boards.build(results, [_name(suite) for suite in suites or ()])
+        board = boards.build(results, [_name(suite) for suite in suites or ()])
+    finally:
+        gc.enable()
     text = render(board, **(_screen() if format_ == "terminal" and output is None else {}))
     if output is not None:
         write_atomically(output, text)

@@ -26,6 +26,7 @@ from mtp_bench.suite.schema import Resources, Roots
 
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 2.0
+TRY_LATER = 75
 RESTARTS = 2
 """How often a job that was killed from outside is started again within one run."""
 
@@ -173,9 +174,7 @@ def _blocked(jobs: Iterable[Job], states: dict[str, State]) -> list[Job]:
 def _after(run: _Run, job: str, code: int) -> None:
     """A worker writes its own end; one that was killed could not."""
     paths = run.paths(job)
-    if state_of(paths) != "pending" or run.stopping:
-        return
-    if code == 0 or read_state_file(paths).state == "pending":
+    if state_of(paths) != "pending" or run.stopping or code in (0, TRY_LATER):
         return
     run.deaths[job] = run.deaths.get(job, 0) + 1
     outside = code in (-signal.SIGKILL, -signal.SIGTERM)

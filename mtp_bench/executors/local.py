@@ -71,6 +71,7 @@ class LocalExecutor:
             device="cuda" if gpus else "cpu",
             threads=max(1, cores // len(gpus)) if gpus else 1,
             loader_workers=loaders,
+            checkpoint_seconds=_checkpoint_seconds(),
         )
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([PRELOAD])
@@ -119,6 +120,18 @@ class LocalExecutor:
         for process in running.processes:
             if process.exitcode is None and process.pid is not None:
                 os.kill(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+
+
+def _checkpoint_seconds() -> float:
+    """How often a job saves, where ``MTP_BENCH_CHECKPOINT_SECONDS`` says so."""
+    said = os.environ.get("MTP_BENCH_CHECKPOINT_SECONDS", "120")
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = -1.0
+    if seconds < 0:
+        raise UserError(f"MTP_BENCH_CHECKPOINT_SECONDS={said}: must be a number of seconds")
+    return seconds
 
 
 def _free_port() -> int:

@@ -6,7 +6,6 @@ below keep suites, tasks, data variants and synthetic data apart.
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from mtp_bench.report.statistics import t_975
@@ -25,7 +24,7 @@ def cells(jobs: pd.DataFrame) -> pd.DataFrame:
     grouped = values.groupby(CELL, sort=False)["value"]
     table = grouped.agg(planned="size", n="count", mean="mean", std="std").reset_index()
     quantile = table["n"].map({n: t_975(n - 1) for n in set(table["n"]) if n > 1})
-    half = quantile * table["std"] / np.sqrt(table["n"])
+    half = quantile * table["std"] / table["n"] ** 0.5
     table["ci_low"], table["ci_high"] = table["mean"] - half, table["mean"] + half
     table["best"] = _best(table)
     table = table.merge(deltas(values), on=CELL, how="left")

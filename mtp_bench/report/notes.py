@@ -75,6 +75,8 @@ def _means(cells: Lines) -> Iterable[str]:
             row = (cell["backbone"], cell["recipe"])
             own = [c for c in cells if c["n"] > 0 and (c["backbone"], c["recipe"]) == row]
             lacks = [name for name in datasets if name not in {c["dataset"] for c in own}]
+            if not own:
+                continue
             why = f"it lacks {', '.join(lacks)}" if lacks else "no seed is finished on all datasets"
             yield f"no mean over datasets for {row[0]} {row[1]}: {why}"
 

@@ -35,7 +35,7 @@ def _cell(shown: Shown) -> str:
 
 
 def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {_plain(line)}" for line in lines)
+    return "\n".join(f"- {_plain(' '.join(line.split()))}" for line in lines)
 
 
 def _plain(text: str) -> str:

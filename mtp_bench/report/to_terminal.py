@@ -19,7 +19,8 @@ def render(board: Board, colour: bool = False, width: int | None = None) -> str:
     lines: list[str] = []
     for suite in board.suites:
         for table in suite.tables:
-            lines += [_bold(table.title, colour), ""]
+            title = textwrap.wrap(table.title, width or len(table.title))
+            lines += [*(_bold(line, colour) for line in title), ""]
             for block in _blocks(table, colour, width):
                 lines += [*block, ""]
             lines += _list("", table.notes, width)

@@ -250,7 +250,9 @@ def test_a_bad_suite_is_told_in_exact_lines(name: str, tmp_path: Path) -> None:
 
 def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
-    path.write_text(GOOD.replace("[EuroSAT]", "[EuroSta]").replace("imp]", "imb]") + "baseline: mae\n")
+    path.write_text(
+        GOOD.replace("[EuroSAT]", "[EuroSta]").replace("imp]", "imb]") + "baseline: mae\n"
+    )
     with pytest.raises(UserError) as caught:
         load_suite(path)
     assert len(caught.value.lines) == 3

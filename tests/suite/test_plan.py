@@ -135,7 +135,9 @@ def test_seeds_are_of_dataset_and_repetition() -> None:
 
 def test_later_overrides_win(tmp_path: Path) -> None:
     rules = "overrides:\n  - set: {lr: 1e-2}\n  - where: {dataset: EuroSAT}\n    set: {lr: 1e-4}\n"
-    rates = {job.spec.dataset: job.spec.settings.lr for job in plan_of(SUITE + rules, tmp_path).jobs}
+    rates = {
+        job.spec.dataset: job.spec.settings.lr for job in plan_of(SUITE + rules, tmp_path).jobs
+    }
     assert rates == {"EuroSAT": 1e-4, "RESISC45": 1e-2}
 
 
@@ -211,10 +213,15 @@ def test_only_keeps_what_a_job_needs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ("recipe", "--only recipe: write KEY=VALUE with a key of: "
-         "task, dataset, backbone, recipe, seed"),
-        ("colour=red", "--only colour=red: write KEY=VALUE with a key of: "
-         "task, dataset, backbone, recipe, seed"),
+        (
+            "recipe",
+            "--only recipe: write KEY=VALUE with a key of: task, dataset, backbone, recipe, seed",
+        ),
+        (
+            "colour=red",
+            "--only colour=red: write KEY=VALUE with a key of: "
+            "task, dataset, backbone, recipe, seed",
+        ),
         ("dataset=EuroSta", "--only dataset=EuroSta: no job has it: did you mean 'EuroSAT'?"),
     ],
 )

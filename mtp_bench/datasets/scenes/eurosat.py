@@ -47,7 +47,7 @@ def _annual_crop(s: Sketch) -> None:
     s.ground(("grass", "soil", "stubble"))
     plots = parcels(s.rng, EXTENT, s.rng.uniform(30e3, 110e3), 2.2)
     crops(s, plots, pick(s.rng, _ANNUAL).split(), s.rng.uniform(3, 9), Rows(0.0, 26.0, 0.035))
-    paths(s, s.rng.integers(0, 2), "gravel", 5.0)
+    paths(s, s.count(0, 2), "gravel", 5.0)
 
 
 def _permanent_crop(s: Sketch) -> None:
@@ -55,8 +55,8 @@ def _permanent_crop(s: Sketch) -> None:
     plots = parcels(s.rng, EXTENT, s.rng.uniform(6e3, 22e3), s.rng.uniform(2.5, 5), 0.12)
     rows = Rows(0.0, s.rng.uniform(24, 40), 0.16)
     crops(s, plots, pick(s.rng, _PERMANENT).split(), s.rng.uniform(5, 12), rows)
-    woods(s, s.rng.integers(0, 4), 18.0)
-    paths(s, s.rng.integers(0, 2), "gravel", 7.0)
+    woods(s, s.count(0, 4), 18.0)
+    paths(s, s.count(0, 2), "gravel", 7.0)
 
 
 def _pasture(s: Sketch) -> None:
@@ -64,25 +64,25 @@ def _pasture(s: Sketch) -> None:
     plots = parcels(s.rng, EXTENT, s.rng.uniform(18e3, 60e3), 1.8, 0.2)
     crops(s, plots, pick(s.rng, ("grass", "grass grass grass stubble")).split(), 0.0, None)
     hedges(s, plots, s.rng.uniform(9, 16), s.rng.uniform(0.3, 0.6))
-    woods(s, s.rng.integers(1, 8), 28.0)
-    trees(s, s.rng.random((s.rng.integers(5, 40), 2)) * EXTENT, 11.0)
+    woods(s, s.count(1, 8), 28.0)
+    trees(s, s.rng.random((s.count(5, 40), 2)) * EXTENT, 11.0)
 
 
 def _herbaceous(s: Sketch) -> None:
     s.ground(("scrub",), tinted(s.rng, 0.25, 0.09))
-    for _ in range(s.rng.integers(0, 3)):
+    for _ in range(s.count(0, 3)):
         patch = blob(s.rng, s.anywhere(), s.rng.uniform(60, 220), 0.7)
         s.area(pick(s.rng, ("forest", "grass", "scrub")), patch, 0.2)
-    paths(s, s.rng.integers(0, 4), pick(s.rng, ("sand", "soil", "gravel")), 8.0)
+    paths(s, s.count(0, 4), pick(s.rng, ("sand", "soil", "gravel")), 8.0)
 
 
 def _forest(s: Sketch) -> None:
     s.ground(("forest",), tinted(s.rng, 0.15, 0.08))
-    for _ in range(s.rng.integers(0, 5)):
+    for _ in range(s.count(0, 5)):
         patch = blob(s.rng, s.anywhere(), s.rng.uniform(50, 180), 0.5)
         s.area("forest", patch, tinted(s.rng, 0.15, 0.08))
     if s.rng.random() < 0.4:
-        paths(s, s.rng.integers(1, 3), "grass", 6.0)
+        paths(s, s.count(1, 3), "grass", 6.0)
 
 
 def _residential(s: Sketch) -> None:
@@ -99,7 +99,7 @@ def _residential(s: Sketch) -> None:
     )
     blocks = parcels(rng, EXTENT, rng.uniform(3000, 9000), 2.0, 0.12)
     quarter(s, blocks, town, ("garden", "garden", "garden", "garden", "grass"))
-    for _ in range(rng.integers(0, 5)):
+    for _ in range(s.count(0, 5)):
         park = inset(pick(rng, blocks), town.street / 2)
         if len(park):
             without(s, park)
@@ -129,7 +129,7 @@ def _industrial(s: Sketch) -> None:
     quarter(s, blocks, town, pick(rng, _YARDS).split())
     if rng.random() < 0.25:
         _tank_farm(s, inset(pick(rng, blocks), 12.0))
-    woods(s, rng.integers(0, 3), 30.0)
+    woods(s, s.count(0, 3), 30.0)
 
 
 def _tank_farm(s: Sketch, block: Array) -> None:
@@ -157,15 +157,15 @@ def _highway(s: Sketch) -> None:
         crossing = curve(rng, EXTENT, 0.1, 0.3)
         without(s, ribbon(crossing, 26.0))
         s.road("asphalt", crossing, rng.uniform(9, 14), (1.3, 1.3, 1.28))
-    for side in motorway(s, line, rng.uniform(4.6, 6.0), rng.integers(2, 4), marked=False):
+    for side in motorway(s, line, rng.uniform(4.6, 6.0), s.count(2, 4), marked=False):
         traffic(s, side, (-2.5, 2.5), 60.0)
     if rng.random() < 0.5:
-        _interchange(s, line[rng.integers(12, 29)])
+        _interchange(s, line[s.count(12, 29)])
 
 
 def _interchange(s: Sketch, at: Array) -> None:
     start, turn = s.rng.uniform(0, 2 * pi), np.linspace(0, 2 * pi, 30)
-    for k in range(s.rng.integers(2, 5)):
+    for k in range(s.count(2, 5)):
         r, aim = s.rng.uniform(35, 60), start + k * pi / 2
         middle = frame(at, aim, 1.15 * r, 0.0)
         loop = frame(middle, 0.0, r * np.cos(turn), r * np.sin(turn))

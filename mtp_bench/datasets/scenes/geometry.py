@@ -232,7 +232,7 @@ def square(extent: float, heading: float) -> Array:
     """A turned square that covers the whole picture."""
     c, s, r = cos(heading), sin(heading), extent * 0.75
     corner = np.array([[-r, -r], [r, -r], [r, r], [-r, r]])
-    return corner @ np.array([[c, s], [-s, c]]) + extent / 2
+    return np.asarray(corner @ np.array([[c, s], [-s, c]]) + extent / 2, dtype=np.float64)
 
 
 def blob(rng: np.random.Generator, centre: Array, radius: float, rough: float = 0.25) -> Array:

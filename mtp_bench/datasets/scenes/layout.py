@@ -69,6 +69,10 @@ class Sketch:
         colour = painted(self.rng, colours, 1)[0]
         self.things.append(Thing(kind, x, y, length, width, heading, height, colour))
 
+    def count(self, low: int, high: int) -> int:
+        """A whole number from `low` up to, not including, `high`."""
+        return int(self.rng.integers(low, high))
+
     def anywhere(self, spread: float = 0.5) -> Array:
         """A place within `spread` (of the side) of the middle."""
         return self.extent * (0.5 + self.rng.uniform(-spread, spread, 2))
@@ -271,4 +275,5 @@ def _clear(things: Sequence[Thing], places: Array) -> Array:
         return places
     boxes = np.array([(t.x, t.y, max(t.length, t.width)) for t in things])
     gap = np.hypot(*(places[:, None] - boxes[None, :, :2]).transpose(2, 0, 1))
-    return places[(gap > boxes[None, :, 2] * 0.6 + 1.5).all(axis=1)]
+    free = (gap > boxes[None, :, 2] * 0.6 + 1.5).all(axis=1)
+    return np.asarray(places[free], dtype=np.float64)

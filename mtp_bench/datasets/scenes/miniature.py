@@ -95,9 +95,17 @@ def write_miniature(
                 if progress:
                     progress(c * miniature.images_per_class + i + 1, total)
         draft.chmod(0o755)  # mkdtemp's folders are private, data sets are not
-        draft.replace(target)
+        _publish(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _publish(draft: Path, target: Path) -> None:
+    try:
+        draft.replace(target)
+    except OSError:
+        if not target.is_dir():  # where it is one, another process was faster with the same
+            raise
 
 
 def _write_jpeg(path: Path, rgb: npt.NDArray[np.uint8]) -> None:

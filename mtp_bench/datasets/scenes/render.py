@@ -18,12 +18,11 @@ def render(scene: Scene, size: int) -> npt.NDArray[np.uint8]:
     side = _canvas_side(size)
     noise = texture(scene.seed, scene.extent, side)
     canvas = draw_things(scene, paint_ground(scene, noise, side))
-    canvas, grain = (
-        cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    small, grain = (
+        np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), np.float32)
         for picture in (canvas, noise.fine)
     )
-    canvas *= (np.float32(1.0) + np.float32(ROUGH) * grain)[..., None]
-    return expose(scene, canvas)
+    return expose(scene, small * (np.float32(1.0) + np.float32(ROUGH) * grain)[..., None])
 
 
 def _canvas_side(size: int) -> int:

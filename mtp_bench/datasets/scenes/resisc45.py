@@ -52,8 +52,10 @@ def _airplane(s: Sketch) -> None:
     middle = frame(edge, heading, s.extent * 0.9, 0.0)
     apron = slab(middle, heading, s.extent * 1.8, s.extent * 3)
     s.area(pick(rng, ("concrete", "concrete", "asphalt")), apron)
-    for k in np.arange(0.0, 1.8 * s.extent, rng.uniform(8, 16)):
-        s.road("asphalt", frame(edge, heading, k, BOTH * 1.5 * s.extent), 0.3, (1.35, 1.35, 1.35))
+    for seam in np.arange(0.0, 1.8 * s.extent, rng.uniform(8, 16)):
+        s.road(
+            "asphalt", frame(edge, heading, seam, BOTH * 1.5 * s.extent), 0.3, (1.35, 1.35, 1.35)
+        )
     s.road("paint", frame(at, heading, 0.0, BOTH * 1.5 * s.extent), 0.5, YELLOW)
     if rng.random() < 0.5:
         shape = (s.extent * rng.uniform(0.4, 1.2), 26.0, 14.0)
@@ -65,7 +67,7 @@ def _airplane(s: Sketch) -> None:
         place = frame(at, heading, rng.normal(0, 1.5), (k + shift) * span * 1.3)
         s.put("airplane", place, (span * rng.uniform(0.95, 1.15), span, 5.0), heading, JETS)
         s.road("paint", frame(place, heading, (span * 0.3, span * 1.2), 0.0), 0.4, YELLOW)
-        for _ in range(rng.integers(0, 4)):
+        for _ in range(s.count(0, 4)):
             aside = span * pick(rng, (-0.58, 0.58))
             by = frame(place, heading, span * rng.uniform(-0.35, 0.5), aside)
             vehicle(s, by, heading, 0.4)
@@ -87,7 +89,7 @@ def _circular_farmland(s: Sketch) -> None:
 
 
 def _pivot(s: Sketch, at: Array, radius: float) -> None:
-    rng, start, sectors = s.rng, s.rng.uniform(0, 2 * pi), int(s.rng.integers(1, 4))
+    rng, start, sectors = s.rng, s.rng.uniform(0, 2 * pi), s.count(1, 4)
     for k in range(sectors):
         turn = start + 2 * pi / sectors * np.linspace(k, k + 1, 40)
         rim = frame(at, 0.0, radius * np.cos(turn), radius * np.sin(turn))
@@ -123,7 +125,7 @@ def _dense_residential(s: Sketch) -> None:
 def _forest(s: Sketch) -> None:
     rng = s.rng
     s.ground(("forest",))
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(s.count(0, 4)):
         patch = blob(rng, s.anywhere(), s.extent * rng.uniform(0.08, 0.3), 0.6)
         s.area(pick(rng, ("forest", "forest", "scrub")), patch, 0.15)
     size = max(rng.uniform(6, 10), s.extent / 42)
@@ -132,9 +134,9 @@ def _forest(s: Sketch) -> None:
 
 
 def _freeway(s: Sketch) -> None:
-    rng, lane, lanes = s.rng, 3.6, int(s.rng.integers(2, 5))
+    rng, lane, lanes = s.rng, 3.6, s.count(2, 5)
     s.ground(("grass", "scrub", "garden", "forest"))
-    trees(s, rng.random((rng.integers(20, 160), 2)) * s.extent)
+    trees(s, rng.random((s.count(20, 160), 2)) * s.extent)
     line = curve(rng, s.extent, rng.uniform(0.0, 0.12), 0.12)
     for side in motorway(s, line, lane, lanes, marked=True):
         middles = [(k + 0.5 - lanes / 2) * lane for k in range(lanes)]
@@ -172,7 +174,7 @@ def _parking_lot(s: Sketch) -> None:
         for x in spots + stall / 2:
             s.road("paint", frame(at, heading, x, y + BOTH * depth), 0.16)
         for place in frame(at, heading, np.tile(spots, 2), y + np.repeat(BOTH, len(spots)) * 2.6):
-            if rng.random() < full and -6 < min(place) and max(place) < s.extent + 6:
+            if rng.random() < full and min(place) > -6 and max(place) < s.extent + 6:
                 turn = heading + pick(rng, (-pi / 2, pi / 2)) + rng.normal(0, 0.02)
                 vehicle(s, place, turn, 0.0)
         if rng.random() < 0.3:
@@ -187,7 +189,7 @@ def _rectangular_farmland(s: Sketch) -> None:
     kinds, rows = ("crop", "crop", "soil", "stubble", "grass"), Rows(0.0, s.extent / 40, 0.07)
     crops(s, plots, kinds, s.extent / 70, rows)
     hedges(s, plots, s.extent / 60, rng.uniform(0, 0.2))
-    paths(s, rng.integers(0, 2), "gravel", s.extent / 90)
+    paths(s, s.count(0, 2), "gravel", s.extent / 90)
 
 
 def _river(s: Sketch) -> None:
@@ -195,7 +197,7 @@ def _river(s: Sketch) -> None:
     s.ground(("grass", "scrub", "forest"))
     if rng.random() < 0.5:
         crops(s, parcels(rng, s.extent, s.extent**2 / 20), ("crop", "grass", "soil"), 4.0, None)
-    woods(s, rng.integers(0, 8), s.extent * 0.1)
+    woods(s, s.count(0, 8), s.extent * 0.1)
     banks = ("sand", "gravel", "forest", "garden", "forest")
     waterway(s, rng.uniform(0.1, 0.4), s.extent * rng.uniform(0.08, 0.22), banks)
 
@@ -203,13 +205,13 @@ def _river(s: Sketch) -> None:
 def _ship(s: Sketch) -> None:
     rng, course = s.rng, s.rng.uniform(0, 2 * pi)
     s.ground(("water",), 0.35)
-    quay = np.empty((0, 2))
+    quay: Array = np.empty((0, 2))
     if rng.random() < 0.25:
         heading = rng.uniform(0, 2 * pi)
         middle = frame(s.anywhere(0.0), heading, s.extent * 1.15, 0.0)
         quay = slab(middle, heading, s.extent * 1.5, s.extent * 3)
     longest = s.extent * rng.uniform(0.25, 0.6)
-    for k in range(1 + rng.integers(0, 4)):
+    for k in range(1 + s.count(0, 4)):
         at, turn = s.anywhere(0.45 if k else 0.15), course + rng.normal(0, 0.3)
         size = longest * (rng.uniform(0.4, 1.0) if k else 1.0)
         ashore = len(quay) and inside(quay, slab(at, turn, size * 1.1, size * 0.4)).any()
@@ -257,14 +259,14 @@ def _storage_tank(s: Sketch) -> None:
 def _tennis_court(s: Sketch) -> None:
     rng, heading, at = s.rng, s.rng.uniform(0, 2 * pi), s.anywhere(0.1)
     s.ground(("grass", "garden", "grass"))
-    rows, columns, colour = rng.integers(1, 4), rng.integers(1, 3), (pick(rng, COURTS),)
+    rows, columns, colour = s.count(1, 4), s.count(1, 3), (pick(rng, COURTS),)
     paved = slab(at, heading, columns * 37.0 + 6, rows * 18.5 + 6)
     s.area(pick(rng, ("asphalt", "concrete", "clay")), paved)
     for i in range(rows):
         for j in range(columns):
             x, y = (j - (columns - 1) / 2) * 37.0, (i - (rows - 1) / 2) * 18.5
             s.put("tennis_court", frame(at, heading, x, y), (36.5, 18.2, 0.0), heading, colour)
-    places = rng.random((rng.integers(20, 120), 2)) * s.extent
+    places = rng.random((s.count(20, 120), 2)) * s.extent
     kept = slab(at, heading, columns * 37.0 + 22, rows * 18.5 + 22)
     trees(s, places[~inside(kept, places)])
     if rng.random() < 0.6:
