@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,7 +116,9 @@ def _read(path: Path) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise ValueError(str(error)) from None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own words on odd pickles; ours come as an error
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _unwrap(path: Path, data: Any) -> State:

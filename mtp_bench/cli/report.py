@@ -26,18 +26,22 @@ def report(
     """Print leaderboards; leave them in results/<suite>/leaderboard.{md,csv,json} too."""
     import gc
 
-    from mtp_bench import catalog
-
-    render = catalog.load("format", format_)
     # Records leave few cycles, and to search 10,000 of them for some is a tenth of the whole time.
     gc.disable()
     try:
-        from mtp_bench.report import board as boards
-        from mtp_bench.store.files import write_atomically
-
-        board = boards.build(results, [_name(suite) for suite in suites or ()])
+        _report([_name(suite) for suite in suites or ()], format_, output, results)
     finally:
         gc.enable()
+
+
+def _report(suites: list[str], format_: str, output: Path | None, results: Path) -> None:
+    from mtp_bench import catalog
+
+    render = catalog.load("format", format_)
+    from mtp_bench.report import board as boards
+    from mtp_bench.store.files import write_atomically
+
+    board = boards.build(results, suites)
     text = render(board, **(_screen() if format_ == "terminal" and output is None else {}))
     if output is not None:
         write_atomically(output, text)

@@ -7,7 +7,6 @@ import io
 
 with contextlib.redirect_stdout(io.StringIO()):  # the libraries print while they are imported
     import mtp_bench.mm.finetune as finetune
-    import mtp_bench.recipes.start as start
     import mtp_bench.tasks.classification as classification
 
-LOADED = (finetune, start, classification)
+LOADED = (finetune, classification)

@@ -96,7 +96,7 @@ def read_plans(results: Path, suites: Sequence[str]) -> tuple[PlanFile, ...]:
     known = sorted(path.parent.name for path in results.glob("*/plan.json"))
     if not known:
         raise UserError(
-            f"{results}: no suite has been planned here: run 'mtp-bench plan SUITE', "
+            f"{results}: no suite has been planned here: 'mtp-bench run SUITE' first, "
             "or name another folder with --results"
         )
     for suite in suites:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mtp_bench.store import scalars
 
@@ -263,6 +264,32 @@ def test_a_broken_newest_checkpoint_is_passed_over(place: Place, undisturbed: Un
     assert code == 0, err
     same_as(undisturbed, place)
     assert "iter_12.pth: broken, passed over" in (place.job_folder() / "log.txt").read_text()
+
+
+def test_code_planted_in_a_checkpoint_is_not_run(place: Place, undisturbed: Undisturbed) -> None:
+    """mmengine's resume executes ``meta['config']``, and its loader unpickles what it is given."""
+    place.environment["MTP_BENCH_CHECKPOINT_SECONDS"] = "0"
+    place.run(MTP_BENCH_KILL_AT="record.before")
+    mark = place.folder / "ran"
+    newest, older = (place.job_folder() / "checkpoints" / f"iter_{n}.pth" for n in (12, 11))
+    checkpoint = torch.load(older, weights_only=True)
+    checkpoint["meta"]["config"] = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n"
+    torch.save(checkpoint, older)
+    torch.save({**checkpoint, "extra": Planted(mark)}, newest)
+    code, _, err = place.run("--retry-failed")
+    assert code == 0, err
+    same_as(undisturbed, place)
+    assert not mark.exists()
+
+
+class Planted:
+    """Pickles to a call that leaves a file behind."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.target,))
 
 
 def test_a_finished_job_is_never_run_again_unless_forgotten(place: Place) -> None:

@@ -12,7 +12,7 @@ from mtp_bench.datasets.scenes.terrain import Pixels, doubled, texture
 def satellite(rng: np.random.Generator) -> View:
     """A 10 m multispectral satellite through much air: bluish veil, shifting exposure."""
     gain = 0.80 * np.exp(rng.normal(0.0, 0.13) + rng.normal(0.0, 0.035, 3))
-    veil = np.array([0.085, 0.150, 0.215]) * np.exp(rng.normal(0.0, 0.12))
+    veil = np.array([0.085, 0.132, 0.210]) * np.exp(rng.normal(0.0, 0.12))
     if rng.random() < 0.04:  # now and then a badly corrected, blue scene
         veil += np.array([0.03, 0.06, 0.17]) * rng.uniform(0.5, 1.2)
         gain *= 0.75

@@ -155,7 +155,9 @@ def _lit(heights: Pixels, sun: float, step: float) -> Pixels:
     dx, dy = round(cos(sun) * step), round(sin(sun) * step)
     if dx == 0 and dy == 0:
         dx = 1
-    return np.clip(heights - np.roll(heights, (-dy, -dx), (0, 1)), -1.5, 1.5) * np.float32(0.8)
+    place = np.arange(len(heights))
+    beyond = heights[np.clip(place + dy, 0, place[-1])][:, np.clip(place + dx, 0, place[-1])]
+    return np.clip(heights - beyond, -1.5, 1.5) * np.float32(0.8)
 
 
 def _rows(parts: tuple[Region | Road, ...], ids: npt.NDArray[np.intp], metre: float) -> Pixels:

@@ -163,8 +163,8 @@ def silhouettes(thing: Thing) -> list[Array]:
     return [_bodies(thing.kind, [thing]).part(part, thing.heading)[0] for part in parts]
 
 
-def draw_things(scene: Scene, ground: Pixels) -> Pixels:
-    """Objects with their shadows on the painted ground; from planes to (side, side, 3)."""
+def draw_things(scene: Scene, ground: Pixels) -> npt.NDArray[np.uint8]:
+    """Objects with their shadows on the painted ground; from planes to RGB (side, side, 3)."""
     side = ground.shape[1]
     seen = [t for t in scene.things if _seen(t, scene.extent)]
     groups = [
@@ -182,7 +182,7 @@ def draw_things(scene: Scene, ground: Pixels) -> Pixels:
     canvas = np.ascontiguousarray(planes.transpose(1, 2, 0))
     for bodies in groups:
         _draw(scene, bodies, canvas)
-    return canvas.astype(np.float32) / np.float32(255)
+    return canvas
 
 
 def _seen(thing: Thing, extent: float) -> bool:

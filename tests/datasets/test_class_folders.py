@@ -1,0 +1,191 @@
+"""Class folders as downloaded: layouts, splits, counts, and every way in which they can be wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mtp_bench import catalog
+from mtp_bench.datasets.access import card_of, locate, read_data
+from mtp_bench.datasets.fingerprint import fingerprint
+from mtp_bench.datasets.formats.class_folders import read
+from mtp_bench.datasets.images import load_rgb
+from mtp_bench.datasets.samples import LabelledImage, fraction, stratified
+from mtp_bench.errors import UserError
+
+CARD = card_of("EuroSAT")
+
+
+@pytest.fixture
+def root(tiny_data: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    shutil.copytree(tiny_data / "EuroSAT", tmp_path / "EuroSAT")
+    return tmp_path / "EuroSAT"
+
+
+@pytest.mark.parametrize("name", ["EuroSAT", "RESISC45"])
+def test_release_splits_have_the_published_sizes(name: str) -> None:
+    card = card_of(name)
+    files = [
+        [LabelledImage(Path(f"{c}_{i}.jpg"), label) for i in range(card.class_counts[c])]
+        for label, c in enumerate(card.classes)
+    ]
+    splits = stratified(card, files)
+    assert len(splits["train"]) == card.splits.train.count
+    assert len(splits["test"]) == card.splits.test.count
+    assert not set(splits["train"]) & set(splits["test"])
+    per_class = Counter(s.label for s in splits["train"])
+    assert all(
+        per_class[i] == card.class_counts[c] * card.splits.train.share
+        for i, c in enumerate(card.classes)
+    )
+
+
+def test_cards_hold_the_facts_of_the_release() -> None:
+    eurosat, resisc = card_of("EuroSAT"), card_of("RESISC45")
+    assert sum(eurosat.class_counts.values()) == 27_000
+    assert sum(resisc.class_counts.values()) == 31_500
+    assert len(resisc.classes) == 45
+    for card in (eurosat, resisc):
+        assert list(card.classes) == sorted(card.classes)
+        assert card.task == catalog.find("dataset", card.name).facts["task"]
+
+
+def test_a_split_is_the_same_wherever_the_files_lie(root: Path, tiny_data: Path) -> None:
+    here, there = read(root, CARD, "subset"), read(tiny_data / "EuroSAT", CARD, "subset")
+    names = [[s.path.name for s in data.splits["train"]] for data in (here, there)]
+    assert names[0] == names[1]
+    assert fingerprint(here) == fingerprint(there)
+
+
+def test_another_class_does_not_move_a_split(root: Path) -> None:
+    before = read(root, CARD, "subset").splits["test"]
+    shutil.rmtree(root / "2750" / "River")
+    after = read(root, CARD, "subset").splits["test"]
+    assert [s for s in before if "River" not in s.path.name] == list(after)
+
+
+@pytest.mark.parametrize("layout", ["EuroSAT_RGB", "EuroSAT/2750", "."])
+def test_other_packagings_are_found(layout: str, root: Path) -> None:
+    for folder in list((root / "2750").iterdir()):
+        target = root / layout / folder.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+    (root / "2750").rmdir()
+    assert len(read(root, CARD, "subset").splits["train"]) == 60
+
+
+def test_litter_is_passed_over(root: Path) -> None:
+    (root / "2750" / ".DS_Store").touch()
+    (root / "2750" / "__MACOSX").mkdir()
+    (root / "2750" / "Forest" / "._Forest_1.jpg").touch()
+    assert read(root, CARD, "subset").counts() == {"train": 60, "test": 20}
+
+
+def spoil_count(root: Path) -> None:
+    (root / "2750" / "Forest" / "Forest_1.jpg").unlink()
+
+
+def spoil_class(root: Path) -> None:
+    (root / "2750" / "Forests").mkdir()
+
+
+def spoil_variant(root: Path) -> None:
+    for path in (root / "2750" / "Forest").iterdir():
+        path.rename(path.with_suffix(".tif"))
+
+
+def spoil_layout(root: Path) -> None:
+    (root / "2750").rename(root / "pictures")
+
+
+def spoil_all(root: Path) -> None:
+    for path in root.glob("2750/*/*.jpg"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "variant", "message"),
+    [
+        (spoil_class, "subset", "EuroSAT: ROOT/2750/Forests: not a class: did you mean 'Forest'?"),
+        (
+            spoil_variant,
+            "subset",
+            "EuroSAT: ROOT/2750/Forest: holds .tif, no .jpg: "
+            "this is another variant of the dataset",
+        ),
+        (
+            spoil_layout,
+            "subset",
+            "EuroSAT: no class folder under ROOT: expected "
+            "ROOT/2750/AnnualCrop/… (found: pictures); unpack https://zenodo.org/records/7711810 "
+            "(EuroSAT_RGB.zip) there",
+        ),
+        (spoil_all, "subset", "EuroSAT: the train split has no image: too few under ROOT/2750"),
+        (
+            spoil_count,
+            "release",
+            "EuroSAT: ROOT/2750: 99 images where the release has 27,000 "
+            "(10 of 10 classes differ); complete it, or say 'data: subset' in the suite",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(
+    spoil: object, variant: str, message: str, root: Path
+) -> None:
+    assert callable(spoil)
+    spoil(root)
+    with pytest.raises(UserError) as caught:
+        read(root, CARD, variant)
+    assert caught.value.lines == (message.replace("ROOT", str(root)),)
+
+
+def test_few_wrong_counts_are_told_class_by_class(root: Path) -> None:
+    card = dataclasses.replace(CARD, class_counts=dict.fromkeys(CARD.classes, 10))
+    assert read(root, card, "release").counts() == {"train": 60, "test": 20}
+    spoil_count(root)
+    with pytest.raises(UserError, match=r"2750/Forest: 9 images where the release has 10; "):
+        read(root, card, "release")
+
+
+def test_a_missing_dataset_says_what_to_put_where(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="EuroSAT: no folder .*EuroSAT: unpack EuroSAT_RGB.zip"):
+        locate("EuroSAT", "release", tmp_path, tmp_path)
+    with pytest.raises(UserError, match="no data folder named: give --data DIR"):
+        read_data("EuroSAT", "release", None, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff\xe0 cut"])
+def test_a_broken_image_is_told_by_its_name(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "Forest_1.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"Forest_1.jpg: cannot be read as an image"):
+        load_rgb(path)
+
+
+def test_a_fingerprint_sees_names_labels_sizes_and_bytes(root: Path) -> None:
+    seen = {fingerprint(read(root, CARD, "subset"))}
+    victim = read(root, CARD, "subset").splits["train"][0].path
+    content = bytearray(victim.read_bytes())
+    content[-3] ^= 1
+    victim.write_bytes(bytes(content))
+    seen.add(fingerprint(read(root, CARD, "subset")))
+    victim.write_bytes(bytes(content) + b"x")
+    seen.add(fingerprint(read(root, CARD, "subset")))
+    victim.rename(victim.with_name("Other_99.jpg"))
+    seen.add(fingerprint(read(root, CARD, "subset")))
+    assert len(seen) == 4
+
+
+def test_a_fraction_keeps_every_class(root: Path) -> None:
+    train = read(root, CARD, "subset").splits["train"]
+    assert fraction(train, 1.0, 0) == train
+    half = fraction(train, 0.5, 0)
+    assert set(Counter(s.label for s in half).values()) == {3}
+    assert set(Counter(s.label for s in fraction(train, 0.01, 0)).values()) == {1}
+    assert set(half) <= set(train)
+    assert fraction(train, 0.5, 0) == half != fraction(train, 0.5, 1)
