@@ -16,14 +16,14 @@ name: tiny
 rules:
   - set:
       image_size: 32
-      length: {iterations: 12}
+      length: {iterations: 40}
       batch_size: 8
       lr: 1e-3
       layer_decay: 0.8
       drop_path: 0.2
-      warmup: {iterations: 3}
+      warmup: {iterations: 5}
       augmentation: randaugment
-      validate_every: {iterations: 5}
+      validate_every: {iterations: 15}
       test: {image_size: 32, batch_size: 16}
 """
 

@@ -70,15 +70,24 @@ def _randaugment(size: int, mean: RGB, std: RGB) -> list[Callable[..., object]]:
     normalising; after it, that is unit noise, timm's ``pixel`` mode.
     """
     fill = tuple(round(channel) for channel in mean)
+    augment = auto_augment.rand_augment_transform(
+        RAND_AUGMENT, {"img_mean": fill, "translate_const": int(size * 0.45)}
+    )
+    for operation in augment.ops:
+        if operation.name == "PosterizeIncreasing":
+            operation.aug_fn = posterize
     return [
         v2.RandomResizedCrop(size, interpolation=InterpolationMode.BICUBIC),
         v2.RandomHorizontalFlip(0.5),
-        auto_augment.rand_augment_transform(
-            RAND_AUGMENT, {"img_mean": fill, "translate_const": int(size * 0.45)}
-        ),
+        augment,
         *_to_tensor(mean, std),
         random_erasing.RandomErasing(0.25, 0.02, 1 / 3, mode="pixel", device="cpu"),
     ]
+
+
+def posterize(image: Image.Image, bits: int, **options: object) -> Image.Image:
+    """Keep the upper bits of each channel; at the highest level none, which Pillow now refuses."""
+    return auto_augment.posterize(image, bits, **options) if bits else image.point(lambda _: 0)
 
 
 def _to_tensor(mean: RGB, std: RGB) -> list[Callable[..., object]]:

@@ -177,6 +177,7 @@ def make_config(
         "collate_fn": {"type": task.collate},
     }
     config: Plain = {
+        "custom_imports": {"imports": ["mtp_bench.mm.standalone"]},
         "default_scope": task.scope,
         "experiment_name": job.id,
         "work_dir": str(paths.run / "mmengine"),

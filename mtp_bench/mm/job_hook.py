@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 
 from mtp_bench.mm import checkpoints
@@ -64,6 +64,8 @@ class JobHook(Hook):
         self._course = course
         self._generators: list[dict[str, Any]] | None = None
         self._started = False
+        self._resumed_at = 0
+        self._before_test: dict[str, Any] = {}
         self._saved_at = time.monotonic()
         self._mark = 0.0
         self._block = [0.0, 0.0, 0.0]
@@ -78,8 +80,9 @@ class JobHook(Hook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         self._generators = checkpoint["generators"]
         self.best = dict(checkpoint["best"])
+        self._resumed_at = int(checkpoint["meta"]["iter"])
         if is_main_process():
-            scalars.cut(self._paths.scalars, int(checkpoint["meta"]["iter"]))
+            scalars.cut(self._paths.scalars, self._resumed_at)
 
     def before_train(self, runner: Any) -> None:
         self._mark = time.perf_counter()
@@ -127,6 +130,9 @@ class JobHook(Hook):
         done = batch_idx + 1
         loss = outputs["loss"].detach()
         show = done % self._every == 0 or done == self._course.total
+        if show:
+            loss = loss.clone()
+            all_reduce(loss, "mean")
         if show or not torch.cuda.is_available():
             self._check_loss(float(loss), done)
         self._time_block(done, len(data_batch["inputs"]))
@@ -162,6 +168,13 @@ class JobHook(Hook):
         self.timings.trained += seconds
         self._block = [now, 0.0, 0.0]
 
+    def before_val(self, runner: Any) -> None:
+        """Making a loader's iterator takes a number from torch's generator, unseen by training."""
+        self._before_test = checkpoints.generator_states()
+
+    def after_val(self, runner: Any) -> None:
+        checkpoints.restore_generators(self._before_test)
+
     def before_val_epoch(self, runner: Any) -> None:
         self._test_mark = time.perf_counter()
 
@@ -184,14 +197,16 @@ class JobHook(Hook):
             self.best[name] = max(value, self.best.get(name, value))
         if done >= self._course.total:
             self.last = figures
-        if is_main_process():
+        again = self._resumed_at == done  # its curve has this point already
+        if is_main_process() and not again:
             scalars.append(self._paths.scalars, {"iteration": done, **figures})
         now = time.perf_counter()
         self._block = [now, 0.0, 0.0]
         self._mark = now
 
     def after_train(self, runner: Any) -> None:
-        self.save(runner, runner.iter)
+        if runner.iter != self._resumed_at:
+            self.save(runner, runner.iter)
 
     def _progress(self, phase: str, done: int, loss: Any) -> None:
         if time.monotonic() - self._shown < PROGRESS_SECONDS:

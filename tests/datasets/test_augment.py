@@ -47,7 +47,7 @@ def test_the_published_steps_stand_in_the_published_order() -> None:
     assert (augment.num_layers, augment.choice_weights) == (2, None)
     assert erase.probability == 0.25
     assert (erase.min_area, erase.max_area) == (0.02, 1 / 3)
-    assert erase.rand_color == erase.per_pixel == (not erase.per_pixel) or erase.per_pixel
+    assert (erase.per_pixel, erase.rand_color) == (True, False)
 
 
 def test_randaugment_has_the_operations_and_levels_of_timm_increasing() -> None:
@@ -57,6 +57,17 @@ def test_randaugment_has_the_operations_and_levels_of_timm_increasing() -> None:
     for op in augment.ops:
         assert (op.magnitude, op.magnitude_std, op.prob) == (9, 0.5, 0.5)
         assert op.kwargs["fillcolor"] == (124, 116, 104)
+
+
+def test_the_highest_posterize_level_keeps_no_bit() -> None:
+    """As MMPretrain's: shifted right and left by all eight bits."""
+    augment = steps(train_transform(protocol("randaugment"), MEAN, STD))[2]
+    (operation,) = [op for op in augment.ops if op.name == "PosterizeIncreasing"]
+    operation.prob, operation.magnitude, operation.magnitude_std = 1.0, 10, 0
+    assert operation(picture()).getextrema() == ((0, 0),) * 3
+    operation.magnitude = 9
+    values = np.array(operation(picture()))
+    assert set(np.unique(values)) == {0, 128}
 
 
 @pytest.mark.parametrize("kind", ["randaugment", "dihedral", "none"])

@@ -1,11 +1,10 @@
-"""Real jobs through the real command line: killed, resumed, run twice at once, cancelled, failing."""
+"""Real jobs through the real command line: killed, resumed, twice at once, cancelled, failing."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from mtp_bench.store import scalars
 
@@ -125,40 +123,8 @@ def test_a_record_says_all_that_made_it(undisturbed: Undisturbed) -> None:
     assert len(record["attempts"]) == 1
     assert not record["synthetic"]
     assert len(json.dumps(record, separators=(",", ":"))) < 4096
-    assert [row["iteration"] for row in curve if "loss" in row] == list(range(1, 13))
-    assert [row["iteration"] for row in curve if "accuracy" in row] == [5, 10, 12]
-
-
-KILLS = [
-    "state.before",
-    "state.after",
-    "checkpoint.before@3",
-    "checkpoint.written@3",
-    "checkpoint.renamed@3",
-    "checkpoint.delete.before@4",
-    "checkpoint.delete.after@4",
-    "record.before",
-    "record.after",
-]
-
-
-@pytest.mark.parametrize("point", KILLS)
-def test_a_kill_at_any_point_changes_no_figure(
-    point: str, place: Place, undisturbed: Undisturbed
-) -> None:
-    """kill -9 at a named point in every attempt that reaches it: three times, then the run gives up."""
-    place.environment["MTP_BENCH_CHECKPOINT_SECONDS"] = "0"
-    place.run(MTP_BENCH_KILL_AT=point)
-    code, _, err = place.run("--retry-failed")
-    assert code == 0, err
-    same_as(undisturbed, place)
-    (record,) = place.records()
-    outcomes = [attempt["outcome"] for attempt in record["attempts"]]
-    assert outcomes[-1] == "done"
-    assert set(outcomes[:-1]) <= {"lost"}
-    kept = list((place.job_folder() / "checkpoints").iterdir())
-    assert len(kept) <= 2
-    assert all(path.suffix == ".pth" for path in kept)
+    assert [row["iteration"] for row in curve if "loss" in row] == list(range(1, 41))
+    assert [row["iteration"] for row in curve if "accuracy" in row] == [15, 30, 40]
 
 
 def same_as(undisturbed: Undisturbed, place: Place) -> None:
@@ -238,9 +204,8 @@ def test_ctrl_c_stops_with_a_checkpoint_and_the_same_command_goes_on(
     assert record["attempts"][-1]["from_iteration"] >= 2
 
 
-def test_cancel_stops_a_running_job_until_it_is_retried(
-    place: Place, undisturbed: Undisturbed
-) -> None:
+def test_cancel_stops_a_running_job_until_it_is_retried(place: Place) -> None:
+    place.change("iterations: 40", "iterations: 400", "tiny.protocol.yaml")
     process = place.start("run", place.suite.name)
     until(lambda: iterations(place) >= 1, "the first iteration")
     code, out, err = place.call("cancel", "tiny")
@@ -250,46 +215,13 @@ def test_cancel_stops_a_running_job_until_it_is_retried(
     assert "cancelled by the user" in err
     code, out, _ = place.call("status", "tiny", "--json")
     assert [job["state"] for job in json.loads(out)["jobs"]] == ["cancelled"]
+    assert place.run()[0] == 1
+    assert not place.records()
     code, _, err = place.run("--retry-failed")
     assert code == 0, err
-    same_as(undisturbed, place)
-
-
-def test_a_broken_newest_checkpoint_is_passed_over(place: Place, undisturbed: Undisturbed) -> None:
-    place.environment["MTP_BENCH_CHECKPOINT_SECONDS"] = "0"
-    place.run(MTP_BENCH_KILL_AT="record.before")
-    newest = place.job_folder() / "checkpoints" / "iter_12.pth"
-    newest.write_bytes(newest.read_bytes()[:1000])
-    code, _, err = place.run("--retry-failed")
-    assert code == 0, err
-    same_as(undisturbed, place)
-    assert "iter_12.pth: broken, passed over" in (place.job_folder() / "log.txt").read_text()
-
-
-def test_code_planted_in_a_checkpoint_is_not_run(place: Place, undisturbed: Undisturbed) -> None:
-    """mmengine's resume executes ``meta['config']``, and its loader unpickles what it is given."""
-    place.environment["MTP_BENCH_CHECKPOINT_SECONDS"] = "0"
-    place.run(MTP_BENCH_KILL_AT="record.before")
-    mark = place.folder / "ran"
-    newest, older = (place.job_folder() / "checkpoints" / f"iter_{n}.pth" for n in (12, 11))
-    checkpoint = torch.load(older, weights_only=True)
-    checkpoint["meta"]["config"] = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n"
-    torch.save(checkpoint, older)
-    torch.save({**checkpoint, "extra": Planted(mark)}, newest)
-    code, _, err = place.run("--retry-failed")
-    assert code == 0, err
-    same_as(undisturbed, place)
-    assert not mark.exists()
-
-
-class Planted:
-    """Pickles to a call that leaves a file behind."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.target,))
+    (record,) = place.records()
+    assert [attempt["outcome"] for attempt in record["attempts"]] == ["cancelled", "done"]
+    assert record["attempts"][-1]["from_iteration"] >= 1
 
 
 def test_a_finished_job_is_never_run_again_unless_forgotten(place: Place) -> None:
@@ -332,22 +264,6 @@ def test_a_diverging_loss_fails_the_job_with_advice(place: Place) -> None:
     assert "lower lr or set clip_norm, in overrides" in err
 
 
-def test_a_job_file_runs_by_hand_with_the_same_figures(
-    place: Place, undisturbed: Undisturbed
-) -> None:
-    place.run(MTP_BENCH_KILL_AT="state.before")
-    job_file = place.job_folder() / "job.json"
-    ended = subprocess.run(
-        [sys.executable, "-m", "mtp_bench.worker", str(job_file)],
-        env=place.environment | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    same_as(undisturbed, place)
-
-
 PLAIN = """
 import sys
 from mmengine.config import Config
@@ -371,49 +287,3 @@ def test_the_config_that_a_job_leaves_runs_with_mmengine_alone(place: Place) -> 
     )
     assert ended.returncode == 0, ended.stderr
     assert f"accuracy {record['metrics']['accuracy']['value']}" in ended.stdout
-
-
-def test_two_processes_share_one_job(place: Place) -> None:
-    """As torchrun or SLURM start them: one record, the data order and the figures of one process."""
-    place.change("drop_path: 0.2", "drop_path: 0.0", "tiny.protocol.yaml")
-    assert place.run()[0] == 0
-    (alone,) = place.records()
-    one = place.curve()
-    place.call("forget", alone["job"])
-    place.run(MTP_BENCH_KILL_AT="state.before")
-    job_file = place.job_folder() / "job.json"
-    job = json.loads(job_file.read_text())
-    job["resources"]["processes"] = 2
-    job_file.write_text(json.dumps(job))
-    shared = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "OMP_NUM_THREADS": "1",
-    }
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", "mtp_bench.worker", str(job_file)],
-            env=place.environment | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=TIMEOUT)[0] for process in ranks]
-    (together,) = place.records()
-    assert together["provenance"]["processes"] == 2, said
-    assert together["provenance"]["micro_batch"] == 4
-    assert together["provenance"]["data_counts"] == alone["provenance"]["data_counts"]
-    assert [row["lr"] for row in place.curve() if "lr" in row] == [
-        row["lr"] for row in one if "lr" in row
-    ]
-    difference = together["metrics"]["accuracy"]["value"] - alone["metrics"]["accuracy"]["value"]
-    assert abs(difference) <= 10
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

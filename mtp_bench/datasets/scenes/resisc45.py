@@ -10,6 +10,7 @@ from mtp_bench.datasets.scenes.geometry import (
     Rows,
     Scene,
     blob,
+    corners,
     curve,
     inset,
     inside,
@@ -205,23 +206,20 @@ def _river(s: Sketch) -> None:
 def _ship(s: Sketch) -> None:
     rng, course = s.rng, s.rng.uniform(0, 2 * pi)
     s.ground(("water",), 0.35)
-    quay: Array = np.empty((0, 2))
-    if rng.random() < 0.25:
-        heading = rng.uniform(0, 2 * pi)
-        middle = frame(s.anywhere(0.0), heading, s.extent * 1.15, 0.0)
-        quay = slab(middle, heading, s.extent * 1.5, s.extent * 3)
     longest = s.extent * rng.uniform(0.25, 0.6)
     for k in range(1 + s.count(0, 4)):
         at, turn = s.anywhere(0.45 if k else 0.15), course + rng.normal(0, 0.3)
         size = longest * (rng.uniform(0.4, 1.0) if k else 1.0)
-        ashore = len(quay) and inside(quay, slab(at, turn, size * 1.1, size * 0.4)).any()
-        if not ashore and all(
-            hypot(t.x - at[0], t.y - at[1]) > 0.55 * (t.length + size) for t in s.things
-        ):
+        if all(hypot(t.x - at[0], t.y - at[1]) > 0.55 * (t.length + size) for t in s.things):
             s.put("ship", at, (size, size * rng.uniform(0.15, 0.22), size * 0.08), turn, HULLS)
             if rng.random() < 0.7:
                 _wake(s, at, turn, size)
-    s.area("concrete", quay)
+    heading = rng.uniform(0, 2 * pi)
+    middle = frame(s.anywhere(0.0), heading, s.extent * 1.15, 0.0)
+    quay = slab(middle, heading, s.extent * 1.5, s.extent * 3)
+    footprints = np.concatenate([corners(ship) for ship in s.things])
+    if rng.random() < 0.4 and not inside(quay, footprints).any():
+        s.area("concrete", quay)
 
 
 def _wake(s: Sketch, at: Array, heading: float, length: float) -> None:
