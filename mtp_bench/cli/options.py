@@ -77,7 +77,10 @@ def suite_path(suite: str, results: Path) -> Path:
         return path
     planned = results / suite / "plan.json"
     if planned.is_file():
-        return Path(str(json.loads(planned.read_text())["file"]))
+        try:
+            return (planned.parent / str(json.loads(planned.read_text())["file"])).resolve()
+        except (ValueError, KeyError):
+            raise UserError(f"{planned}: broken: give the path of the suite's file") from None
     known = sorted(p.parent.name for p in results.glob("*/plan.json"))
     hint = nearest(suite, known) if known else "give the path of a suite's YAML file"
     raise UserError(f"{suite}: no suite of this name was planned in {results}: {hint}")

@@ -21,6 +21,7 @@ from mtp_bench.cli.options import (
     WeightsFolder,
     plan_of,
     roots_of,
+    suite_path,
 )
 
 if TYPE_CHECKING:
@@ -96,13 +97,15 @@ def run(
     if missing:
         _show_missing(missing, sys.stderr)
         raise typer.Exit(1)
-    write_plan(plan_of(suite, [], results), suite, roots)
+    whole = plan_of(suite, [], results)
+    write_plan(whole, suite_path(suite, results), roots)
     if retry:
         retry_failed(planned, roots)
     local = LocalExecutor(workers, gpus_per_job)
     with View(planned) as view:
         prepare_data(planned, roots, view.preparing)
         summary = drive(planned, roots, local, tuple(sys.argv), view.show)
+    write_plan(whole, suite_path(suite, results), roots)  # again, with the states that it ended in
     for failure in summary.failures:
         print(
             f"{failure.state}: {failure.job}: {failure.message or 'see its log'} "

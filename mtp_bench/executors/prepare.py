@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -99,11 +100,12 @@ def plan_document(plan: Plan, roots: Roots) -> dict[str, Any]:
     }
 
 
-def write_plan(plan: Plan, suite_file: str, roots: Roots) -> Path:
+def write_plan(plan: Plan, suite_file: Path, roots: Roots) -> Path:
     """``results/<suite>/plan.json``: what the report takes its rows, columns and gaps from."""
     folder = Path(roots.results) / plan.suite.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "plan.json"
-    document = {**plan_document(plan, roots), "file": suite_file}
+    relative = os.path.relpath(suite_file.absolute(), folder)  # no path of this machine
+    document = {**plan_document(plan, roots), "file": relative}
     write_atomically(path, json.dumps(document, indent=1))
     return path

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from mtp_bench.suite.schema import SPEC_VERSION, JobSpec
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+
+
 def canonical(data: Any) -> str:
     """JSON with sorted keys and no spaces: equal data, equal text."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _encode(data)
 
 
 def _digest(data: Any) -> str:
@@ -26,7 +30,19 @@ def upgrade(spec: dict[str, Any]) -> dict[str, Any]:
 
 def training_digest(spec: JobSpec) -> str:
     """SHA-256 of all that decides the trained weights: the spec without its test settings."""
-    return _digest([SPEC_VERSION, spec.model_dump(mode="json", exclude={"protocol": {"test"}})])
+    return _parts(spec)[0]
+
+
+def _parts(spec: JobSpec) -> tuple[str, Any]:
+    """The training part's hash, and the test part."""
+    data = spec.model_dump(mode="json")
+    test = data["protocol"].pop("test") if data["protocol"] else None
+    return _digest([SPEC_VERSION, data]), test
+
+
+@lru_cache(maxsize=4096)
+def _word(part: str) -> str:
+    return re.sub(r"[^a-z0-9_+.]+", ".", part.lower()).strip(".")
 
 
 def job_id(spec: JobSpec) -> str:
@@ -34,13 +50,11 @@ def job_id(spec: JobSpec) -> str:
 
     The same from a planned job and from a finished record.
     """
-    test = spec.protocol.test.model_dump(mode="json") if spec.protocol else None
-    tail = _digest([training_digest(spec), test])[:8]
+    tail = _digest(list(_parts(spec)))[:8]
     parts = [spec.dataset, spec.backbone, spec.recipe, f"s{spec.seed}"]
     if spec.kind == "pretrain":
         parts.insert(0, "pretrain")
-    words = "-".join(re.sub(r"[^a-z0-9_+.]+", ".", part.lower()).strip(".") for part in parts)
-    return f"{words}-{tail}"
+    return f"{'-'.join(map(_word, parts))}-{tail}"
 
 
 def seed_for(dataset: str, repetition: int, purpose: str = "") -> int:

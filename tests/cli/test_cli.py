@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit codes, one line for each error, JSON alone on stdout."""
+"""The command line as a user meets it: exit codes, one line an error, JSON alone on stdout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class folders as downloaded: layouts, splits, counts, and every way in which they can be wrong."""
+"""Class folders as downloaded: layouts, splits, counts, and the ways they can be wrong."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_few_wrong_counts_are_told_class_by_class(root: Path) -> None:
 
 
 def test_a_missing_dataset_says_what_to_put_where(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="EuroSAT: no folder .*EuroSAT: unpack EuroSAT_RGB.zip"):
+    with pytest.raises(UserError, match=r"EuroSAT: no folder .*EuroSAT: unpack EuroSAT_RGB\.zip"):
         locate("EuroSAT", "release", tmp_path, tmp_path)
     with pytest.raises(UserError, match="no data folder named: give --data DIR"):
         read_data("EuroSAT", "release", None, tmp_path)

@@ -1,4 +1,4 @@
-"""The pieces of training that figures depend on: draws, schedule, parameter groups, safe checkpoints."""
+"""What figures depend on in training: draws, schedule, parameter groups, safe checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ from mtp_bench.mm.schedule import factor
 class Noisy(Dataset[Any]):
     """Ten numbers, each with noise from all three global generators."""
 
-    metainfo: dict[str, Any] = {}
+    metainfo: ClassVar[dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return 10
@@ -138,15 +138,15 @@ def head_on(name: str) -> nn.Module:
 
 
 def test_layer_decay_is_that_of_the_published_rule() -> None:
-    """ViT: stem decay^(L+1), last block decay, head 1; first group of 12 layers at 0.9: 0.2542."""
+    """ViT: stem decay^(L+1), last block decay, head 1; ViT-B's logs show 0.2542 = 0.9^13."""
     model = head_on("timm/test_vit")
-    layers = model.backbone.layers
+    backbone: Any = model.backbone
+    layers = int(backbone.layers)
     groups = parameter_groups(model, 1.0, 0.05, 0.9)
     rates = sorted({group["lr"] for group in groups})
     assert rates[0] == pytest.approx(0.9 ** (layers + 1))
     assert rates[-1] == 1.0
     assert rates[-2] == pytest.approx(0.9)
-    assert 0.9**13 == pytest.approx(0.2542, abs=1e-4)
     by_parameter = {id(p): group for group in groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         group = by_parameter[id(parameter)]
@@ -162,9 +162,10 @@ def test_without_layer_decay_there_are_two_groups_and_frozen_parameters_are_left
     model = head_on("timm/test_resnet")
     groups = parameter_groups(model, 1e-3, 0.05, None)
     assert [(g["lr"], g["weight_decay"]) for g in groups] == [(1e-3, 0.0), (1e-3, 0.05)]
-    model.backbone.requires_grad_(False)
+    backbone: Any = model.backbone
+    backbone.requires_grad_(False)
     left = [p for g in parameter_groups(model, 1e-3, 0.05, None) for p in g["params"]]
-    assert {id(p) for p in left} == {id(p) for p in model.head.parameters()}
+    assert {id(p) for p in left} == {id(p) for p in model.get_submodule("head").parameters()}
 
 
 class Planted:
@@ -181,7 +182,7 @@ def test_a_planted_pickle_runs_nothing(tmp_path: Path) -> None:
     loader.install()
     mark, path = tmp_path / "ran", tmp_path / "iter_3.pth"
     torch.save({"state_dict": {}, "meta": {"iter": 3}, "extra": Planted(mark)}, path)
-    with pytest.raises(Exception, match="weights_only|Weights only"):
+    with pytest.raises(Exception, match=r"(?i)weights.only"):
         load_checkpoint(nn.Linear(1, 1), str(path))
     assert checkpoints.newest_whole(tmp_path) is None
     assert not mark.exists()
