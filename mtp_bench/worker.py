@@ -177,7 +177,8 @@ def _run(job: JobFile, paths: JobPaths, control: Control) -> tuple[Any, Any]:
     source = finetune.source_fields(source_of(job.spec, job.roots))
     with memory.RssPeak().watching() as peak:
         result = finetune.run(job, paths, control, source)
-    allocated, reserved = memory.device_peaks()
+    allocated = tuple(peak_of[0] for peak_of in result.device_peaks)
+    reserved = tuple(peak_of[1] for peak_of in result.device_peaks)
     return result, Memory(
         kind="device" if reserved else "rss",
         peak_bytes=max(reserved, default=peak.bytes),

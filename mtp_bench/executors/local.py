@@ -73,6 +73,9 @@ class LocalExecutor:
             loader_workers=loaders,
             checkpoint_seconds=_checkpoint_seconds(),
         )
+        # Libraries ask for GPUs while they are imported; asked through the driver's library
+        # (NVML), that does not spoil CUDA for the processes that are forked afterwards.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([PRELOAD])
         for variable in THREAD_VARIABLES:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
 
 from mtp_bench import backbones, catalog
@@ -23,6 +23,7 @@ from mtp_bench.datasets.samples import ReadData
 from mtp_bench.errors import UserError
 from mtp_bench.mm import checkpoints, loader
 from mtp_bench.mm.job_hook import Course, JobHook, Timings
+from mtp_bench.profiling.memory import device_peak
 from mtp_bench.store.control import Control
 from mtp_bench.store.files import write_atomically
 from mtp_bench.store.paths import JobPaths
@@ -52,6 +53,8 @@ class Result:
     accumulation: int
     config_sha256: str
     resumed_at: int
+    device_peaks: tuple[tuple[int, int], ...]
+    """Peak allocated and reserved bytes of each process on its GPU; empty on a CPU."""
 
 
 def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] | None) -> Result:
@@ -68,7 +71,7 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     data = read_data(job.spec.dataset, job.spec.data, data_root, Path(job.roots.cache))
     config, course = make_config(job, context, task, data, paths)
     text = Config(config).pretty_text
-    if is_main_process() and int(os.environ.get("RANK", "0")) == 0:
+    if int(os.environ.get("RANK", "0")) == 0:
         write_atomically(paths.config, text)
     found = checkpoints.newest_whole(paths.checkpoints)
     if found is not None:
@@ -103,6 +106,7 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         accumulation=course.accumulation,
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         resumed_at=found[1] if found else 0,
+        device_peaks=tuple(peak for peak in all_gather_object(device_peak()) if peak),
     )
 
 

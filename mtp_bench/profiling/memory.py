@@ -43,12 +43,8 @@ class RssPeak:
             self.sample()
 
 
-def device_peaks() -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Peak allocated and reserved bytes of this process on each visible GPU; empty on a CPU."""
+def device_peak() -> tuple[int, int] | None:
+    """Peak allocated and reserved bytes of this process on its GPU; None on a CPU."""
     if not torch.cuda.is_available():
-        return (), ()
-    devices = range(torch.cuda.device_count())
-    return (
-        tuple(torch.cuda.max_memory_allocated(d) for d in devices),
-        tuple(torch.cuda.max_memory_reserved(d) for d in devices),
-    )
+        return None
+    return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()

@@ -10,7 +10,6 @@ from typing import Any
 
 from mtp_bench.suite.schema import SPEC_VERSION, JobSpec
 
-
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 

@@ -15,6 +15,7 @@ from mtp_bench.datasets.fingerprint import fingerprint
 from mtp_bench.datasets.formats.class_folders import read
 from mtp_bench.datasets.images import load_rgb
 from mtp_bench.datasets.samples import LabelledImage, fraction, stratified
+from mtp_bench.datasets.scenes.miniature import MINIATURES
 from mtp_bench.errors import UserError
 
 CARD = card_of("EuroSAT")
@@ -51,6 +52,7 @@ def test_cards_hold_the_facts_of_the_release() -> None:
     assert sum(resisc.class_counts.values()) == 31_500
     assert len(resisc.classes) == 45
     for card in (eurosat, resisc):
+        assert card.miniature_classes == MINIATURES[card.name].classes
         assert list(card.classes) == sorted(card.classes)
         assert card.task == catalog.find("dataset", card.name).facts["task"]
 

@@ -59,10 +59,10 @@ MakeBench = Callable[..., Bench]
 def make_bench(write_suite: Callable[[Path], Path], tiny_data: Path) -> MakeBench:
     """Plans the tiny suite in a folder and writes its job file."""
 
-    def make(folder: Path, resources: Resources, drop_path: float = 0.2) -> Bench:
+    def make(folder: Path, resources: Resources, settings: str = "drop_path: 0.2") -> Bench:
         suite = write_suite(folder)
         with suite.open("a") as stream:
-            stream.write(f"overrides: [{{set: {{drop_path: {drop_path}}}}}]\n")
+            stream.write(f"overrides: [{{set: {{{settings}}}}}]\n")
         (job,) = make_plan(load_suite(suite)).jobs
         roots = Roots(
             runs=str(folder / "runs"),

@@ -144,9 +144,9 @@ def test_two_processes_share_one_job(tmp_path: Path, make_bench: MakeBench) -> N
     """Gloo on the CPU: the data order, rates and first loss of one process, and one record."""
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    one = make_bench(tmp_path / "one", Resources(), drop_path=0.0)
+    one = make_bench(tmp_path / "one", Resources(), "drop_path: 0.0")
     assert one.attempt() == 0
-    two = make_bench(tmp_path / "two", Resources(processes=2), drop_path=0.0)
+    two = make_bench(tmp_path / "two", Resources(processes=2), "drop_path: 0.0")
     executor = LocalExecutor(workers=1, gpus_per_job=1)
     executor.resources = Resources(processes=2)
     running = executor.start(two.paths.job_file)
@@ -160,6 +160,28 @@ def test_two_processes_share_one_job(tmp_path: Path, make_bench: MakeBench) -> N
     assert [row.get("lr") for row in together] == [row.get("lr") for row in alone]
     assert together[0]["loss"] == pytest.approx(alone[0]["loss"], rel=1e-5)
     assert together[3]["loss"] == pytest.approx(alone[3]["loss"], rel=1e-2)
+
+
+def test_a_linear_probe_in_bfloat16_on_half_of_the_images(
+    tmp_path: Path, make_bench: MakeBench
+) -> None:
+    settings = "frozen: backbone, precision: bf16, train_fraction: 0.5, layer_decay: null"
+    bench = make_bench(tmp_path, Resources(), settings)
+    assert bench.attempt() == 0, bench.paths.log.read_text()
+    record = bench.record()
+    channels, classes = 64, 10
+    assert record["compute"]["trainable_parameters"] == (channels + 1) * classes
+    assert record["provenance"]["data_counts"] == {"train": 30, "test": 20}
+    (path,) = bench.paths.checkpoints.iterdir()
+    state = torch.load(path, weights_only=True)["state_dict"]
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+
+
+def test_half_precision_needs_a_gpu(tmp_path: Path, make_bench: MakeBench) -> None:
+    bench = make_bench(tmp_path, Resources(), "precision: fp16")
+    if not torch.cuda.is_available():
+        assert bench.attempt() == 1
+        assert "fp16 needs a GPU: use precision bf16 or fp32" in bench.paths.log.read_text()
 
 
 def test_a_batch_that_cannot_be_split_is_refused(tmp_path: Path, make_bench: MakeBench) -> None:

@@ -71,7 +71,7 @@ def _pasture(s: Sketch) -> None:
 def _herbaceous(s: Sketch) -> None:
     s.ground(("scrub",), tinted(s.rng, 0.25, 0.09))
     for _ in range(s.count(0, 3)):
-        patch = blob(s.rng, s.anywhere(), s.rng.uniform(60, 220), 0.7)
+        patch = blob(s.rng, s.anywhere(), s.rng.uniform(60, 220), 0.35)
         s.area(pick(s.rng, ("forest", "grass", "scrub")), patch, 0.2)
     paths(s, s.count(0, 4), pick(s.rng, ("sand", "soil", "gravel")), 8.0)
 
@@ -113,7 +113,7 @@ def _residential(s: Sketch) -> None:
 def _industrial(s: Sketch) -> None:
     rng = s.rng
     s.ground(("asphalt",), 0.2)
-    hall = rng.uniform(26, 65)
+    hall = rng.uniform(28, 85)
     town = Town(
         street=rng.uniform(12, 22),
         lot=hall * 1.1,
@@ -125,7 +125,7 @@ def _industrial(s: Sketch) -> None:
         yard=rng.uniform(5, 16),
         mixed=0.4,
     )
-    blocks = parcels(rng, EXTENT, rng.uniform(5e3, 20e3), 1.8, 0.05)
+    blocks = parcels(rng, EXTENT, rng.uniform(6e3, 32e3), 1.8, 0.05)
     quarter(s, blocks, town, pick(rng, _YARDS).split())
     if rng.random() < 0.25:
         _tank_farm(s, inset(pick(rng, blocks), 12.0))
