@@ -58,6 +58,8 @@ class View:
 
     def show(self, snapshot: Snapshot) -> None:
         """Take note of a snapshot."""
+        if self._done_before is None:
+            self._begun = time.monotonic()  # what came before was preparation
         if self._live:
             self._live.update(self._table(snapshot))
             return
