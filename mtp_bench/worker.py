@@ -14,7 +14,6 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -278,15 +277,13 @@ def _provenance(job: JobFile, result: Any) -> Provenance:
     )
 
 
-@contextlib.contextmanager
-def _into_log(path: Path) -> Iterator[None]:
-    """Everything this process prints, C code included, goes to the job's log."""
+def _into_log(path: Path) -> None:
+    """Everything this process prints from now on, C code included, goes to the job's log."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", buffering=1) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        sys.stdout = sys.stderr = log
-        yield
+    log = path.open("a", buffering=1)  # stays open until the process ends
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = log
 
 
 def run_in_process(job_file: str, environment: dict[str, str]) -> None:
@@ -294,13 +291,16 @@ def run_in_process(job_file: str, environment: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the executor's to answer
     os.environ.update(environment)
     path = Path(job_file)
-    with _into_log(path.parent / "log.txt"):
-        try:
-            state = execute(path)
-        except UserError as error:
-            print("\n".join(error.lines), flush=True)  # noqa: T201 - the job's log
-            state = "failed"
-        sys.stdout.flush()
+    _into_log(path.parent / "log.txt")
+    try:
+        state = execute(path)
+    except UserError as error:
+        print("\n".join(error.lines), flush=True)  # noqa: T201 - the job's log
+        state = "failed"
+    except Exception:
+        traceback.print_exc()
+        state = "failed"
+    sys.stdout.flush()
     os._exit(EXIT.get(state, 1))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from mmengine.config import Config
 from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
@@ -65,6 +66,8 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         TrainingFailed: when the training itself goes wrong.
     """
     loader.install()
+    if job.resources.processes > 1:
+        _join_processes(job.resources.device)
     context = _context(job, source)
     task: Task = catalog.load("task", job.spec.task)
     data_root = Path(job.roots.data) if job.roots.data else None
@@ -108,6 +111,13 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         resumed_at=found[1] if found else 0,
         device_peaks=tuple(peak for peak in all_gather_object(device_peak()) if peak),
     )
+
+
+def _join_processes(device: str) -> None:
+    """As the environment says (torchrun's variables); mmengine's own way needs a GPU."""
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
 
 
 def _context(job: JobFile, source: dict[str, Any] | None) -> Context:
@@ -190,6 +200,7 @@ def make_config(
         "env_cfg": {"dist_cfg": {"backend": "nccl" if job.resources.device == "cuda" else "gloo"}},
         "randomness": {"seed": context.seeds["train"]},
         "model": task.model(context),
+        "model_wrapper_cfg": _wrapper(job),
         "train_dataloader": {
             **workers,
             "batch_size": micro,
@@ -225,6 +236,14 @@ def make_config(
         "visualizer": {"type": "mmengine.Visualizer", "vis_backends": None},
     }
     return config, course
+
+
+def _wrapper(job: JobFile) -> Plain | None:
+    """On a GPU mmengine's own; on CPUs its wrapper must not name devices."""
+    if job.resources.processes == 1 or job.resources.device == "cuda":
+        return None
+    kind = "mmengine.MMDistributedDataParallel"
+    return {"type": kind, "device_ids": None, "broadcast_buffers": False}
 
 
 def _train_images(job: JobFile, context: Context, data: ReadData) -> int:

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 
-with contextlib.redirect_stdout(io.StringIO()):  # the libraries print while they are imported
-    import mtp_bench.mm.finetune as finetune
-    import mtp_bench.tasks.classification as classification
+MODULES = (
+    "mtp_bench.backbones.timm_pyramid",
+    "mtp_bench.datasets.images",
+    "mtp_bench.mm.classifier",
+    "mtp_bench.mm.draws",
+    "mtp_bench.mm.finetune",
+    "mtp_bench.mm.optim",
+    "mtp_bench.mm.predictions",
+    "mtp_bench.mm.schedule",
+    "mtp_bench.mm.standalone",
+    "mtp_bench.profiling.machine",
+    "mtp_bench.tasks.classification",
+    "matplotlib.pyplot",  # mmengine's visualizer, which every Runner makes
+    "mmcv.ops",  # named in the environment that every Runner looks at
+    "torch._dynamo",  # torch's optimizers, at the first step
+    "torch.utils.cpp_extension",
+)
 
-LOADED = (finetune, classification)
+with contextlib.redirect_stdout(io.StringIO()):  # the libraries print while they are imported
+    for name in MODULES:
+        importlib.import_module(name)
