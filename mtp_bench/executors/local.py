@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
-import subprocess
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from mtp_bench.errors import UserError
+from mtp_bench.profiling.nvidia import query
 from mtp_bench.suite.schema import Resources
 from mtp_bench.worker import run_in_process
 
@@ -28,20 +27,7 @@ def visible_gpus() -> list[str]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [part for part in named.split(",") if part.strip() and part.strip() != "-1"]
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    try:
-        answer = subprocess.run(
-            [tool, "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return answer.stdout.split() if answer.returncode == 0 else []
+    return query("index")
 
 
 @dataclass

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import subprocess
 from pathlib import Path
 
 import torch
+
+from mtp_bench.profiling.nvidia import query
 
 
 def device_name(device: str) -> str:
@@ -25,14 +25,4 @@ def device_name(device: str) -> str:
 
 def driver_version(device: str) -> str | None:
     """The NVIDIA driver's version; None on a CPU or where nobody tells."""
-    tool = shutil.which("nvidia-smi")
-    if device != "cuda" or tool is None:
-        return None
-    answer = subprocess.run(
-        [tool, "--query-gpu=driver_version", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    return answer.stdout.splitlines()[0].strip() if answer.stdout else None
+    return next(iter(query("driver_version")), None) if device == "cuda" else None

@@ -47,10 +47,6 @@ class JobPaths:
         return self.run / "checkpoints"
 
     @property
-    def predictions(self) -> Path:
-        return self.run / "predictions"
-
-    @property
     def record(self) -> Path:
         return self.records / f"{self.job}.json"
 

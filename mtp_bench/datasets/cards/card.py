@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,14 @@ class MetricCard:
     definition: str
 
 
+OVERALL_ACCURACY = MetricCard(
+    name="accuracy",
+    unit="%",
+    higher_is_better=True,
+    definition="overall accuracy (top-1) on the test split, last checkpoint",
+)
+
+
 @dataclass(frozen=True)
 class Card:
     """A benchmark. ``reader`` is named as ``module:attr`` and imported when a job needs it."""
@@ -59,4 +66,3 @@ class Card:
     overlaps: tuple[str, ...] = ()
     """Pretraining sets known to hold images of this benchmark."""
     defects: tuple[str, ...] = ()
-    kind: Literal["benchmark"] = "benchmark"

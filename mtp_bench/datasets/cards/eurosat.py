@@ -1,6 +1,6 @@
 """EuroSAT, RGB: 27,000 Sentinel-2 patches of 64 x 64 px in ten land-use classes."""
 
-from mtp_bench.datasets.cards.card import Card, MetricCard, Split, Splits
+from mtp_bench.datasets.cards.card import OVERALL_ACCURACY, Card, Split, Splits
 
 CLASS_COUNTS = {
     "AnnualCrop": 3000,
@@ -28,12 +28,7 @@ CARD = Card(
         source="seeded 60/20 split of every class, of the sizes that MTP's logs imply "
         "(16,200 and 5,400 images; its own list is unpublished)",
     ),
-    metric=MetricCard(
-        name="accuracy",
-        unit="%",
-        higher_is_better=True,
-        definition="overall accuracy (top-1) on the test split, last checkpoint",
-    ),
+    metric=OVERALL_ACCURACY,
     reader="mtp_bench.datasets.formats.class_folders:read",
     layouts=("2750", "EuroSAT_RGB", "EuroSAT/2750", "."),
     suffixes=(".jpg",),

@@ -1,6 +1,6 @@
 """NWPU-RESISC45: 31,500 images of 256 x 256 px, 45 scene classes of 700 each."""
 
-from mtp_bench.datasets.cards.card import Card, MetricCard, Split, Splits
+from mtp_bench.datasets.cards.card import OVERALL_ACCURACY, Card, Split, Splits
 
 NAMES = """
 airplane airport baseball_diamond basketball_court beach bridge chaparral church
@@ -25,12 +25,7 @@ CARD = Card(
         source="seeded 20/80 split of every class, of MTP's sizes (6,300 and 25,200 images; "
         "its own list is unpublished)",
     ),
-    metric=MetricCard(
-        name="accuracy",
-        unit="%",
-        higher_is_better=True,
-        definition="overall accuracy (top-1) on the test split, last checkpoint",
-    ),
+    metric=OVERALL_ACCURACY,
     reader="mtp_bench.datasets.formats.class_folders:read",
     layouts=("NWPU-RESISC45", "."),
     suffixes=(".jpg",),
