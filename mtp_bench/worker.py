@@ -91,6 +91,8 @@ def _follow(job: JobFile, paths: JobPaths) -> State:
 def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
     control.listen()
     before = read_state_file(paths)
+    if before.state == "cancelled":
+        return "cancelled"
     closed = tuple(a if a.ended else _lost(a, paths) for a in before.attempts)
     gpus = job.resources.processes if job.resources.device == "cuda" else 0
     attempt = Attempt(

@@ -28,7 +28,8 @@ def demo(
 ) -> None:
     """Render synthetic miniatures of datasets, in their official layouts."""
     from mtp_bench import catalog
-    from mtp_bench.datasets.scenes.miniature import MINIATURES, write_miniature
+    from mtp_bench.datasets.access import render
+    from mtp_bench.datasets.scenes.miniature import MINIATURES
     from mtp_bench.errors import UserError, nearest
 
     chosen = list(MINIATURES) if everything else names or []
@@ -43,6 +44,5 @@ def demo(
         root = output / str(catalog.find("dataset", name).facts["folder"])
         if root.exists():
             raise UserError(f"{root}: is there already: choose another --output, or remove it")
-        root.parent.mkdir(parents=True, exist_ok=True)
-        write_miniature(name, root)
+        render(name, root)
         print(f"{name}: {root} (synthetic)", file=sys.stderr)

@@ -41,7 +41,8 @@ def status(
 
     roots = roots_of(None, None, runs, results)
     rows = []
-    for job in plan_of(suite, [], results).jobs:
+    planned = plan_of(suite, results)
+    for job in planned.jobs:
         paths = job_paths(roots, job.id)
         state = state_of(paths)
         message = read_state_file(paths).message
@@ -51,7 +52,7 @@ def status(
             message = ""
         rows.append({"id": job.id, "state": state, "message": message})
     if as_json:
-        print(json.dumps({"suite": suite, "jobs": rows}, indent=1))
+        print(json.dumps({"suite": planned.suite.name, "jobs": rows}, indent=1))
         return
     for row in rows:
         print(f"{row['state']:9}  {row['id']}  {row['message']}".rstrip())
@@ -99,9 +100,10 @@ def cancel(
     """Cancel the jobs of a suite that are not done; running ones write a checkpoint and stop."""
     from mtp_bench.store.paths import job_paths
     from mtp_bench.store.states import read_state_file, state_of, write_state
+    from mtp_bench.suite.plan import select
 
     roots = roots_of(None, None, runs, results)
-    for job in plan_of(suite, only, results).jobs:
+    for job in select(plan_of(suite, results), only).jobs:
         paths = job_paths(roots, job.id)
         state = state_of(paths)
         if state == "running":

@@ -58,29 +58,30 @@ def roots_of(data: Path | None, weights: Path | None, runs: Path, results: Path)
     )
 
 
-def plan_of(suite: str, only: list[str], results: Path) -> Plan:
-    """The plan of a suite file, or of a suite planned before, narrowed to what was asked."""
+def plan_of(suite: str, results: Path) -> Plan:
+    """The whole plan of a suite file, or of a suite planned before."""
     from mtp_bench.suite.load import load_suite
-    from mtp_bench.suite.plan import make_plan, select
+    from mtp_bench.suite.plan import make_plan
 
-    return select(make_plan(load_suite(suite_path(suite, results))), only)
+    return make_plan(load_suite(suite_path(suite, results)))
 
 
 def suite_path(suite: str, results: Path) -> Path:
     """A path as it is; a name through the ``plan.json`` that an earlier plan left."""
     import json
+    import os
 
     from mtp_bench.errors import UserError, nearest
 
     path = Path(suite)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or os.path.isfile(suite):  # noqa: PTH113 - any text will do
         return path
     planned = results / suite / "plan.json"
-    if planned.is_file():
+    known = sorted(p.parent.name for p in results.glob("*/plan.json"))
+    if suite in known:
         try:
             return (planned.parent / str(json.loads(planned.read_text())["file"])).resolve()
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             raise UserError(f"{planned}: broken: give the path of the suite's file") from None
-    known = sorted(p.parent.name for p in results.glob("*/plan.json"))
     hint = nearest(suite, known) if known else "give the path of a suite's YAML file"
     raise UserError(f"{suite}: no suite of this name was planned in {results}: {hint}")

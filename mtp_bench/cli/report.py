@@ -36,6 +36,7 @@ def report(
 
 def _report(suites: list[str], format_: str, output: Path | None, results: Path) -> None:
     from mtp_bench import catalog
+    from mtp_bench.errors import UserError
 
     render = catalog.load("format", format_)
     from mtp_bench.report import board as boards
@@ -51,7 +52,10 @@ def _report(suites: list[str], format_: str, output: Path | None, results: Path)
         # These formats hold figures only.
         for line in board.warnings():
             typer.echo(f"warning: {line}", err=True)
-    boards.write(board, results)
+    try:
+        boards.write(board, results)
+    except UserError as error:
+        typer.echo(f"warning: {error}", err=True)
 
 
 def _name(given: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,8 +48,11 @@ def plan(
 ) -> None:
     """The jobs of a suite, their states, and all that is missing. Exit 1 where something is."""
     from mtp_bench.suite.missing import find_missing
+    from mtp_bench.suite.plan import select
 
-    planned, roots = plan_of(suite, only, results), roots_of(data, weights, runs, results)
+    whole, roots = plan_of(suite, results), roots_of(data, weights, runs, results)
+    planned = select(whole, only)
+    _remember(whole, suite, roots)
     missing = find_missing(planned, roots)
     if as_json:
         print(_plan_json(planned, roots, missing))
@@ -70,6 +74,10 @@ def run(
         int | None, typer.Option(min=1, help="jobs at once (default: one a core, or a GPU)")
     ] = None,
     gpus_per_job: Annotated[int, typer.Option(min=1, help="GPUs that one job uses")] = 1,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="images a process takes at once; the rest of the batch adds up"),
+    ] = None,
     retry: Annotated[
         bool, typer.Option("--retry-failed", help="run failed and cancelled jobs again")
     ] = False,
@@ -89,23 +97,25 @@ def run(
     from mtp_bench.cli.progress import View
     from mtp_bench.executors.drive import drive, retry_failed
     from mtp_bench.executors.local import LocalExecutor
-    from mtp_bench.executors.prepare import prepare_data, write_plan
+    from mtp_bench.executors.prepare import check_resources, prepare_data, write_plan
     from mtp_bench.suite.missing import find_missing
+    from mtp_bench.suite.plan import select
 
-    planned, roots = plan_of(suite, only, results), roots_of(data, weights, runs, results)
+    whole, roots = plan_of(suite, results), roots_of(data, weights, runs, results)
+    planned = select(whole, only)
+    write_plan(whole, suite_path(suite, results), roots)
     missing = find_missing(planned, roots)
     if missing:
         _show_missing(missing, sys.stderr)
         raise typer.Exit(1)
-    whole = plan_of(suite, [], results)
-    write_plan(whole, suite_path(suite, results), roots)
+    local = LocalExecutor(workers, gpus_per_job, micro_batch)
+    check_resources(planned, local.resources)
     if retry:
         retry_failed(planned, roots)
-    local = LocalExecutor(workers, gpus_per_job)
     with View(planned) as view:
         prepare_data(planned, roots, view.preparing)
         summary = drive(planned, roots, local, tuple(sys.argv), view.show)
-    write_plan(whole, suite_path(suite, results), roots)  # again, with the states that it ended in
+    write_plan(whole, suite_path(suite, results), roots)  # again, with the states it ended in
     for failure in summary.failures:
         print(
             f"{failure.state}: {failure.job}: {failure.message or 'see its log'} "
@@ -118,6 +128,17 @@ def run(
         print("'--retry-failed' runs these again", file=sys.stderr)
     if summary.failures or summary.interrupted:
         raise typer.Exit(1)
+
+
+def _remember(whole: Plan, suite: str, roots: Roots) -> None:
+    """Leave plan.json, so that the suite's name and its report work, where that can be written."""
+    from mtp_bench.errors import UserError
+    from mtp_bench.executors.prepare import write_plan
+
+    try:
+        write_plan(whole, suite_path(suite, Path(roots.results)), roots)
+    except UserError as error:
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def _plan_json(planned: Plan, roots: Roots, missing: tuple[Missing, ...]) -> str:
@@ -140,13 +161,12 @@ def _show_plan(planned: Plan, roots: Roots) -> None:
     from mtp_bench.store.paths import job_paths
     from mtp_bench.store.states import state_of
 
-    table = Table("task", "dataset", "backbone", "recipe", "seed", "state", "job")
+    table = Table("task", "state")
+    table.add_column(
+        "job", no_wrap=True, min_width=max((len(j.id) for j in planned.jobs), default=3)
+    )
     for job in planned.jobs:
-        spec = job.spec
-        state = state_of(job_paths(roots, job.id))
-        table.add_row(
-            spec.task, spec.dataset, spec.backbone, spec.recipe, str(spec.seed), state, job.id
-        )
+        table.add_row(job.spec.task, state_of(job_paths(roots, job.id)), job.id)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     kinds = [job.spec.kind for job in planned.jobs]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.samples import ReadData
 from mtp_bench.datasets.scenes import RENDERER_VERSION
 from mtp_bench.errors import UserError
+from mtp_bench.store.files import make_folder
 from mtp_bench.store.paths import find_folder
 
 Progress = Callable[[int, int], None]
@@ -51,15 +54,24 @@ def render_missing(name: str, cache: Path, progress: Progress | None = None) -> 
     root = miniature_root(name, cache)
     if root.is_dir():
         return False
+    render(name, root, progress)
+    return True
+
+
+def render(name: str, root: Path, progress: Progress | None = None) -> None:
+    """Render a miniature into a folder that appears whole, whoever else renders it meanwhile."""
     from mtp_bench.datasets.scenes.miniature import write_miniature
 
-    root.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(root.parent)
+    draft = root.with_name(f".{root.name}.{uuid.uuid4().hex}")
     try:
-        write_miniature(name, root, seed=MINIATURE_SEED, progress=progress)
+        write_miniature(name, draft, seed=MINIATURE_SEED, progress=progress)
+        draft.rename(root)
     except OSError as error:
-        if not root.is_dir():  # another process was first
+        if not root.is_dir():  # where it is one, another process was faster with the same
             raise UserError(f"{root}: cannot be written ({error.strerror})") from error
-    return True
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def read_data(name: str, variant: str, data: Path | None, cache: Path) -> ReadData:

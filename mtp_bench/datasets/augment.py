@@ -67,11 +67,12 @@ def _randaugment(size: int, mean: RGB, std: RGB) -> list[Callable[..., object]]:
     """MTP's scene classification: random resized crop, flip, RandAugment, random erasing.
 
     The published erasing fills with noise of the statistics' mean and deviation before
-    normalising; after it, that is unit noise, timm's ``pixel`` mode.
+    normalising; after it, that is unit noise, timm's ``pixel`` mode (which leaves noise beyond
+    the range of a byte as it is).
     """
     fill = tuple(round(channel) for channel in mean)
     augment = auto_augment.rand_augment_transform(
-        RAND_AUGMENT, {"img_mean": fill, "translate_const": int(size * 0.45)}
+        RAND_AUGMENT, {"img_mean": fill, "interpolation": Image.Resampling.BICUBIC}
     )
     for operation in augment.ops:
         if operation.name == "PosterizeIncreasing":

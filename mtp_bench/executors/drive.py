@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from mtp_bench.errors import UserError
 from mtp_bench.executors.prepare import write_job
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.states import (
@@ -78,6 +80,8 @@ class _Run:
     mine: dict[str, Any] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
     stopping: bool = False
+    broken: dict[str, str] = field(default_factory=dict)
+    """Jobs whose folder cannot be used, and why."""
     seen: dict[str, State] = field(default_factory=dict)
     looked: float = 0.0
 
@@ -91,7 +95,17 @@ class _Run:
             for job in self.plan.jobs:
                 if self.seen.get(job.id) != "done" and job.id not in self.mine:
                     self.seen[job.id] = state_of(self.paths(job.id))
-        return self.seen | dict.fromkeys(self.mine, "running")
+        return (
+            self.seen | dict.fromkeys(self.mine, "running") | dict.fromkeys(self.broken, "failed")
+        )
+
+    @contextmanager
+    def containing(self, job: str) -> Iterator[None]:
+        """One job's broken folder or full disk stops no other job."""
+        try:
+            yield
+        except (UserError, OSError) as error:
+            self.broken[job] = str(error)
 
     def look_again(self, job: str) -> None:
         self.seen[job] = state_of(self.paths(job))
@@ -140,29 +154,38 @@ def _step(run: _Run) -> bool:
         code = run.executor.ended(running)
         if code is not None:
             del run.mine[identity]
-            _after(run, identity, code)
+            with run.containing(identity):
+                _after(run, identity, code)
             run.look_again(identity)
     if run.stopping:
         return bool(run.mine)
     states = run.states()
     for job in _blocked(run.plan.jobs, states):
         needed = next(n for n in job.needs if states[n] in FAILED)
-        write_state(
-            run.paths(job.id), StateFile(state="cancelled", message=f"needs {needed}, which failed")
-        )
+        state = StateFile(state="cancelled", message=f"needs {needed}, which failed")
+        with run.containing(job.id):
+            write_state(run.paths(job.id), state)
         run.look_again(job.id)
     states = run.states()
     for job in run.plan.jobs:
-        if len(run.mine) >= run.executor.capacity:
+        if len(run.mine) >= run.executor.capacity or run.stopping:
             break
-        if states[job.id] != "pending":
-            continue
-        run.look_again(job.id)
-        if run.seen[job.id] == "pending" and all(states[need] == "done" for need in job.needs):
-            job_file = write_job(job, run.executor.resources, run.roots, run.command)
-            (run.paths(job.id).run / "cancel").unlink(missing_ok=True)
-            run.mine[job.id] = run.executor.start(job_file)
+        if states[job.id] == "pending" and all(states[need] == "done" for need in job.needs):
+            with run.containing(job.id):
+                _start(run, job)
     return bool(run.mine) or any(state not in ENDED for state in run.states().values())
+
+
+def _start(run: _Run, job: Job) -> None:
+    run.look_again(job.id)
+    if run.seen[job.id] != "pending":
+        return
+    job_file = write_job(job, run.executor.resources, run.roots, run.command)
+    (run.paths(job.id).run / "cancel").unlink(missing_ok=True)
+    running = run.executor.start(job_file)
+    run.mine[job.id] = running
+    if run.stopping:  # asked to stop while it started
+        run.executor.stop(running)
 
 
 def _blocked(jobs: Iterable[Job], states: dict[str, State]) -> list[Job]:
@@ -184,12 +207,8 @@ def _after(run: _Run, job: str, code: int) -> None:
     ended = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     times = f" {run.deaths[job]} times" if run.deaths[job] > 1 else ""
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-    write_state(
-        paths,
-        last.model_copy(
-            update={"state": "failed", "message": f"the worker was {ended}{times}{hint}"}
-        ),
-    )
+    message = f"the worker was {ended}{times}{hint}"
+    write_state(paths, last.model_copy(update={"state": "failed", "message": message}))
 
 
 def _running(run: _Run) -> list[str]:
@@ -205,11 +224,13 @@ def _progress(run: _Run, job: str) -> dict[str, Any]:
 
 
 def _failures(run: _Run, states: dict[str, State]) -> list[Failure]:
-    return [
-        Failure(job, state, read_state_file(run.paths(job)).message, run.paths(job).log)
-        for job, state in states.items()
-        if state in FAILED
-    ]
+    found = []
+    for job, state in states.items():
+        if state in FAILED:
+            paths = run.paths(job)
+            message = run.broken.get(job) or read_state_file(paths).message
+            found.append(Failure(job, state, message, paths.log))
+    return found
 
 
 def retry_failed(plan: Plan, roots: Roots) -> list[str]:

@@ -5,11 +5,16 @@ One job a GPU (or ``gpus_per_job``), or one worker of one thread a CPU core.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import multiprocessing
 import os
+import re
 import signal
 import socket
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -30,6 +35,15 @@ def visible_gpus() -> list[str]:
     return query("index")
 
 
+def torch_has_cuda() -> bool:
+    """Whether the installed torch is a CUDA build, by its version file: torch is not imported."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    text = Path(spec.origin).with_name("version.py").read_text()
+    return re.search(r"^cuda\b[^=]*= *['\"]", text, re.MULTILINE) is not None
+
+
 @dataclass
 class Running:
     """One job's processes; the first one holds the lock and writes."""
@@ -41,8 +55,15 @@ class Running:
 class LocalExecutor:
     """Starts jobs in processes of this machine and tells when they have ended."""
 
-    def __init__(self, workers: int | None, gpus_per_job: int) -> None:
+    def __init__(
+        self, workers: int | None, gpus_per_job: int, micro_batch: int | None = None
+    ) -> None:
         gpus = visible_gpus()
+        if gpus and not torch_has_cuda():
+            raise UserError(
+                f"{len(gpus)} GPU(s) and a torch for the CPU: install its CUDA build "
+                "(docs/install.md), or hide the GPUs: CUDA_VISIBLE_DEVICES="
+            )
         cores = len(os.sched_getaffinity(0))
         if gpus and gpus_per_job > len(gpus):
             raise UserError(f"--gpus-per-job {gpus_per_job}: this machine shows {len(gpus)} GPU(s)")
@@ -57,6 +78,7 @@ class LocalExecutor:
             device="cuda" if gpus else "cpu",
             threads=max(1, cores // len(gpus)) if gpus else 1,
             loader_workers=loaders,
+            micro_batch=micro_batch,
             checkpoint_seconds=_checkpoint_seconds(),
         )
         # Libraries ask for GPUs while they are imported; asked through the driver's library
@@ -69,6 +91,7 @@ class LocalExecutor:
 
     def start(self, job_file: Path) -> Running:
         """Begin a job. Its processes learn by environment which device and rank they are."""
+        self._serve()
         count = self.resources.processes
         gpus = [self._free.pop(0) for _ in range(count)] if self.resources.device == "cuda" else []
         shared = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
@@ -87,6 +110,14 @@ class LocalExecutor:
             process.start()
             running.processes.append(process)
         return running
+
+    def _serve(self) -> None:
+        """Start the forkserver deaf to Ctrl-C, which would end it while it still imports."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def ended(self, running: Running) -> int | None:
         """Exit code once the first process has ended (negative: the signal), the others with it."""
@@ -108,7 +139,8 @@ class LocalExecutor:
         """Ask a job to checkpoint and stop, or end it at once."""
         for process in running.processes:
             if process.exitcode is None and process.pid is not None:
-                os.kill(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
 
 
 def _checkpoint_seconds() -> float:
@@ -118,7 +150,7 @@ def _checkpoint_seconds() -> float:
         seconds = float(said)
     except ValueError:
         seconds = -1.0
-    if seconds < 0:
+    if not 0 <= seconds < math.inf:
         raise UserError(f"MTP_BENCH_CHECKPOINT_SECONDS={said}: must be a number of seconds")
     return seconds
 

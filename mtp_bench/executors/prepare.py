@@ -13,13 +13,30 @@ from pydantic import ValidationError
 
 from mtp_bench.datasets.access import read_data, render_missing
 from mtp_bench.errors import UserError
-from mtp_bench.store.files import write_atomically
+from mtp_bench.store.files import make_folder, write_atomically
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.states import state_of
 from mtp_bench.suite.plan import Job, Plan
 from mtp_bench.suite.schema import JobFile, Resources, Roots
 
 Say = Callable[[str, int, int], None]
+
+
+def check_resources(plan: Plan, resources: Resources) -> None:
+    """Refuse before the first job what this machine cannot run as it is asked to."""
+    problems: dict[str, None] = {}
+    for job in plan.jobs:
+        protocol, cell = job.spec.protocol, f"{job.spec.dataset}, {job.spec.backbone}"
+        if protocol is None:
+            continue
+        if protocol.precision == "fp16" and resources.device == "cpu":
+            problems[f"{cell}: fp16 needs a GPU: use precision bf16 or fp32"] = None
+        try:
+            resources.split(protocol.batch_size)
+        except ValueError as error:
+            problems[f"{cell}: {error}"] = None
+    if problems:
+        raise UserError(*problems)
 
 
 def prepare_data(plan: Plan, roots: Roots, say: Say) -> None:
@@ -47,12 +64,9 @@ def prepare_data(plan: Plan, roots: Roots, say: Say) -> None:
 
 
 def write_job(job: Job, resources: Resources, roots: Roots, command: tuple[str, ...]) -> Path:
-    """The job's ``job.json``; one that has begun keeps its threads and processes.
-
-    Those change floating-point sums.
-    """
+    """The job's ``job.json``; one that has begun keeps its threads, which change the sums."""
     paths = job_paths(roots, job.id)
-    paths.run.mkdir(parents=True, exist_ok=True)
+    make_folder(paths.run)
     if any(paths.checkpoints.glob("iter_*.pth")):
         resources = _as_begun(paths.job_file, resources)
     file = JobFile(id=job.id, spec=job.spec, resources=resources, roots=roots, command=command)
@@ -67,7 +81,7 @@ def _as_begun(path: Path, wanted: Resources) -> Resources:
         return wanted
     if before.device != wanted.device:
         return wanted
-    kept = before.model_dump(include={"processes", "threads", "micro_batch"})
+    kept = before.model_dump(include={"threads", "micro_batch"})
     return wanted.model_copy(update=kept)
 
 
@@ -103,7 +117,7 @@ def plan_document(plan: Plan, roots: Roots) -> dict[str, Any]:
 def write_plan(plan: Plan, suite_file: Path, roots: Roots) -> Path:
     """``results/<suite>/plan.json``: what the report takes its rows, columns and gaps from."""
     folder = Path(roots.results) / plan.suite.name
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / "plan.json"
     relative = os.path.relpath(suite_file.absolute(), folder)  # no path of this machine
     document = {**plan_document(plan, roots), "file": relative}

@@ -56,7 +56,7 @@ def restore_generators(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(states["cuda"].cpu())
 
 
-def save(runner: Runner, folder: Path, iteration: int, best: dict[str, float]) -> None:
+def save(runner: Runner, folder: Path, iteration: int, extra: dict[str, Any]) -> None:
     """Write the checkpoint of so many iterations; all processes call it, the main one writes."""
     generators = all_gather_object(generator_states())
     if not is_main_process():
@@ -68,7 +68,7 @@ def save(runner: Runner, folder: Path, iteration: int, best: dict[str, float]) -
         "optimizer": runner.optim_wrapper.state_dict(),
         "message_hub": EMPTY_HUB,
         "generators": generators,
-        "best": dict(best),
+        **extra,
     }
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"iter_{iteration}.pth", checkpoint)

@@ -17,6 +17,7 @@ from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
 
 from mtp_bench import backbones, catalog
+from mtp_bench.backbones import torchvision_shim
 from mtp_bench.backbones import weights as weights_module
 from mtp_bench.datasets.access import card_of, read_data
 from mtp_bench.datasets.fingerprint import fingerprint
@@ -66,6 +67,8 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         TrainingFailed: when the training itself goes wrong.
     """
     loader.install()
+    torchvision_shim.apply()
+    _check_device(job)
     if job.resources.processes > 1:
         _join_processes(job.resources.device)
     context = _context(job, source)
@@ -80,9 +83,12 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     if found is not None:
         config.update(resume=True, load_from=str(found[0]))
     runner = Runner.from_cfg(Config(config))
-    hook = JobHook(control, paths, course)
-    runner.register_hook(hook, priority="LOWEST")
     model: Any = getattr(runner.model, "module", runner.model)
+    weights = model.load_report.sha256 if model.load_report else "none"
+    hook = JobHook(
+        control, paths, course, {"weights": weights, "accumulation": course.accumulation}
+    )
+    runner.register_hook(hook, priority="LOWEST")
     probe = weights_module.probe(model.backbone, job.spec.settings.image_size)
     if model.load_report is not None:
         print(model.load_report.summary(), flush=True)  # noqa: T201 - the job's log
@@ -105,12 +111,22 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         seeds=context.seeds,
         mean=context.mean,
         std=context.std,
-        micro_batch=_micro_batch(job),
+        micro_batch=_split(job)[0],
         accumulation=course.accumulation,
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         resumed_at=found[1] if found else 0,
         device_peaks=tuple(peak for peak in all_gather_object(device_peak()) if peak),
     )
+
+
+def _check_device(job: JobFile) -> None:
+    wanted, started = job.resources.processes, int(os.environ.get("WORLD_SIZE", "1"))
+    if wanted != started:
+        raise UserError(f"{job.id}: wants {wanted} processes, and {started} were started")
+    if job.resources.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"{job.id}: wants a GPU, and torch {torch.__version__} finds none: see mtp-bench doctor"
+        )
 
 
 def _join_processes(device: str) -> None:
@@ -148,16 +164,11 @@ def _statistics(
     return backbones.statistics(backbone)
 
 
-def _micro_batch(job: JobFile) -> int:
-    """Images a process takes at once; they and the processes must make up the protocol's batch."""
-    batch, processes = job.spec.settings.batch_size, job.resources.processes
-    micro = job.resources.micro_batch or batch // processes
-    if micro == 0 or batch % (micro * processes):
-        raise UserError(
-            f"{job.id}: the protocol's batch of {batch} is no multiple of {processes} processes x "
-            f"{max(micro, 1)} images: choose another number of GPUs"
-        )
-    return micro
+def _split(job: JobFile) -> tuple[int, int]:
+    try:
+        return job.resources.split(job.spec.settings.batch_size)
+    except ValueError as error:
+        raise UserError(f"{job.id}: {error}") from None
 
 
 def _iterations(span: Span, epoch: int) -> int:
@@ -174,8 +185,7 @@ def make_config(
     protocol = job.spec.settings
     train = task.dataset(context, "train")
     images = _train_images(job, context, data)
-    micro = _micro_batch(job)
-    accumulation = protocol.batch_size // (micro * job.resources.processes)
+    micro, accumulation = _split(job)
     epoch = math.ceil(images / protocol.batch_size)
     total = _iterations(protocol.length, epoch)
     course = Course(

@@ -16,6 +16,7 @@ import torch.distributed
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 
+from mtp_bench.errors import UserError
 from mtp_bench.mm import checkpoints
 from mtp_bench.store import scalars
 from mtp_bench.store.control import Control, Interrupted
@@ -58,7 +59,11 @@ class JobHook(Hook):
 
     priority = "LOWEST"
 
-    def __init__(self, control: Control, paths: JobPaths, course: Course) -> None:
+    def __init__(
+        self, control: Control, paths: JobPaths, course: Course, begun_with: dict[str, Any]
+    ) -> None:
+        """``begun_with``: what may not change between attempts."""
+        self._begun_with = begun_with
         self._control = control
         self._paths = paths
         self._course = course
@@ -80,6 +85,13 @@ class JobHook(Hook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         self._generators = checkpoint["generators"]
         self.best = dict(checkpoint["best"])
+        begun = checkpoint["begun_with"]
+        for what, now in self._begun_with.items():
+            if begun[what] != now:
+                raise UserError(
+                    f"{self._paths.job}: began with {what} {begun[what]}, goes on with {now}: "
+                    f"restore that, or 'mtp-bench forget {self._paths.job}'"
+                )
         self._resumed_at = int(checkpoint["meta"]["iter"])
         if is_main_process():
             scalars.cut(self._paths.scalars, self._resumed_at)
@@ -121,7 +133,8 @@ class JobHook(Hook):
     def save(self, runner: Any, done: int) -> None:
         """Write a checkpoint, if the job is still this worker's."""
         self._control.may_write()
-        checkpoints.save(runner, self._paths.checkpoints, done, self.best)
+        extra = {"best": dict(self.best), "begun_with": self._begun_with}
+        checkpoints.save(runner, self._paths.checkpoints, done, extra)
         self._saved_at = time.monotonic()
 
     def after_train_iter(

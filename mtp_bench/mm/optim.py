@@ -12,6 +12,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from mtp_bench.errors import UserError
+
 
 def parameter_groups(
     model: nn.Module, lr: float, weight_decay: float, layer_decay: float | None
@@ -23,6 +25,8 @@ def parameter_groups(
     position embeddings.
     """
     backbone: Any = model.backbone
+    if layer_decay is not None and backbone.layers == 0:
+        raise UserError("this backbone tells no layers apart: set layer_decay to null")
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

@@ -10,6 +10,7 @@ def prepare(backbone: str) -> Source | None:
     """Timm's loader, which fetches the weights, or finds them in its cache."""
     if not backbone.startswith("timm/"):
         raise UserError(
-            f"imp of '{backbone}': no weights file named: add  {{{backbone}: {{imp: FILE}}}}"
+            f"imp of '{backbone}': no weights file named: add to the suite weights: "
+            f"{{{backbone}: {{imp: FILE}}}}"
         )
     return Source(path=None)

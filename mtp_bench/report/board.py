@@ -60,6 +60,8 @@ class Table:
 @dataclass(frozen=True)
 class SuiteBoard:
     name: str
+    protocol: str
+    data: str
     tables: tuple[Table, ...]
     missing: tuple[Line, ...]
     warnings: tuple[str, ...]
@@ -89,6 +91,8 @@ def build(results: Path, suites: Sequence[str]) -> Board:
     boards = [
         SuiteBoard(
             plan.suite,
+            plan.protocol,
+            plan.data,
             tuple(tables[plan.suite]),
             tuple(_missing(plan, done, problems)),
             (*_lines_of(plan, problems), *warned.get(plan.suite, ())),

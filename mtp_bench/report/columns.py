@@ -145,6 +145,7 @@ def data_cells(board: Board) -> list[dict[str, Any]]:
                     if cell is None or head.dataset == MEAN:
                         continue
                     data = {name: produce(cell) for name, produce in FIELDS.items()}
+                    data |= {"suite": suite.name, "protocol": suite.protocol, "data": suite.data}
                     jobs = tuple(value["job"] for value in cell["values"])
                     key = (*head, row.backbone, row.recipe, cell["synthetic"], jobs)
                     if key not in seen:

@@ -5,7 +5,6 @@ The one pass over the files. A record that cannot be used is a ``Problem``; the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +70,7 @@ class Problem:
     line: str
 
 
-TEXTS = ("metric", "unit", "hardware", "fingerprint", "split_source", "probe")
+TEXTS = ("metric", "unit", "hardware", "fingerprint", "split_source", "probe", "weights")
 FIGURES = (
     "value",
     "sign",
@@ -150,8 +149,6 @@ def _check(path: Path, record: Record) -> None:
         raise UserError(f"{path}: the id of its spec is {now} by now: {fix} to run it again")
     if record.primary not in record.metrics:
         raise UserError(f"{path}: has no figure for its primary metric '{record.primary}': {fix}")
-    if not math.isfinite(record.metrics[record.primary].value):
-        raise UserError(f"{path}: its {record.primary} is not a number: {fix}")
 
 
 def _row(record: Record) -> tuple[Any, ...]:
@@ -170,6 +167,7 @@ def _row(record: Record) -> tuple[Any, ...]:
         facts.data_fingerprint,
         facts.split_source,
         facts.probe,
+        facts.weights.sha256 if facts.weights else "",
         metric.value,
         1.0 if metric.higher_is_better else -1.0,
         rates.train_images_per_s and rates.train_images_per_s.median,

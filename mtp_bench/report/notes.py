@@ -100,7 +100,7 @@ def warnings(jobs: pd.DataFrame) -> dict[str, list[str]]:
     """By suite: rows that share a probe, unequal data in a column, what the records warn of."""
     done = jobs.dropna(subset="value")
     found: dict[str, list[str]] = defaultdict(list)
-    for suite, line in (*_probes(done), *_data(done), *_own(done)):
+    for suite, line in (*_probes(done), *_weights(done), *_data(done), *_own(done)):
         found[suite].append(line)
     return found
 
@@ -116,6 +116,16 @@ def _probes(done: pd.DataFrame) -> Iterable[tuple[str, str]]:
         if probe and len(names) > 1
     ]
     return dict.fromkeys(lines)
+
+
+def _weights(done: pd.DataFrame) -> Iterable[tuple[str, str]]:
+    """Seeds of one row that started from different files are no repetitions of each other."""
+    hashes: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for suite, backbone, recipe, sha in _values(done, "suite", "backbone", "recipe", "weights"):
+        hashes[suite, backbone, recipe].add(sha)
+    for (suite, backbone, recipe), found in hashes.items():
+        if len(found) > 1 and "+" not in recipe:
+            yield suite, f"{backbone} {recipe}: started from {len(found)} different weights files"
 
 
 def _data(done: pd.DataFrame) -> Iterable[tuple[str, str]]:

@@ -11,6 +11,7 @@ from mtp_bench.report.columns import FIELDS, data_cells
 
 def render(board: Board) -> str:
     fields = [name for name in FIELDS if name != "values"]
+    fields += ["suite", "protocol", "data"]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from mtp_bench.errors import UserError
@@ -20,15 +21,28 @@ def write_atomically(path: Path, data: str | bytes) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise UserError(
             f"{path}: cannot be written ({error.strerror}): free space, or mend the "
             "folder's permissions"
         ) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise
     sync_folder(path.parent)
+
+
+def _discard(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """A folder and those above it. ``UserError`` where it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made a folder ({error.strerror})") from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,6 +16,8 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mtp_bench.store.files import make_folder
+
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 """A holder on another host that has not beaten for so long is taken for dead."""
@@ -138,7 +140,7 @@ def _write(path: Path, who: Holder) -> None:
 
 def acquire(folder: Path) -> Lock | None:
     """Take the lock of a job folder, or None where a living worker holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     number, path = _newest(folder)
     if _living(folder, path) is not None:
         return None

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from mtp_bench.errors import UserError
-from mtp_bench.store.files import write_atomically
+from mtp_bench.store.files import make_folder, write_atomically
 from mtp_bench.suite.schema import JobSpec, Model
 
 RECORD_VERSION = 1
@@ -165,8 +165,8 @@ def _read_slowly(path: Path, blob: bytes) -> Record:
 
 def write_record(folder: Path, record: Record, details: dict[str, Any]) -> None:
     """Details first, the record last: its presence means that the job is done."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(details, indent=1, sort_keys=True)
+    make_folder(folder)
+    text = json.dumps(details, sort_keys=True, separators=(",", ":"))
     write_atomically(folder / f"{record.job}.details.json", text)
     write_atomically(folder / f"{record.job}.json", record.model_dump_json(exclude_none=False))
 

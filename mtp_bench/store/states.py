@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from mtp_bench.store import faults, lock
-from mtp_bench.store.files import write_atomically
+from mtp_bench.store.files import make_folder, write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.store.records import Attempt
 from mtp_bench.suite.schema import Model
@@ -48,7 +48,7 @@ def read_state_file(paths: JobPaths) -> StateFile:
 
 def write_state(paths: JobPaths, state: StateFile) -> None:
     """Replace ``state.json`` as a whole."""
-    paths.run.mkdir(parents=True, exist_ok=True)
+    make_folder(paths.run)
     faults.point("state.before")
     write_atomically(paths.state, state.model_dump_json(indent=1))
     faults.point("state.after")

@@ -8,6 +8,8 @@ from mtp_bench import catalog
 from mtp_bench.errors import UserError, nearest
 from mtp_bench.suite.schema import CustomRecipe
 
+LONGEST = 20
+
 
 def expand(recipe: str, custom: Mapping[str, CustomRecipe]) -> tuple[str, ...]:
     """The stages of a recipe, names for chains resolved; ``scratch`` is the empty chain.
@@ -37,6 +39,8 @@ def expand(recipe: str, custom: Mapping[str, CustomRecipe]) -> tuple[str, ...]:
 def _flatten(
     recipe: str, custom: Mapping[str, CustomRecipe], trail: tuple[str, ...]
 ) -> tuple[str, ...]:
+    if len(trail) > LONGEST:
+        raise UserError(f"the chain of '{trail[0]}' is too long")
     if recipe in trail:
         raise UserError(f"the chain goes in a circle: {' → '.join([*trail, recipe])}")
     stages: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from mtp_bench.suite.chain import expand
 from mtp_bench.suite.schema import ProtocolFile, Rule, Suite
 from mtp_bench.suite.strict_yaml import Document, Loc
 
+_PLACE = re.compile(r":\d+:\d+: ")
 M = TypeVar("M", bound=BaseModel)
+SHOWN = 80
 PROTOCOL_FOLDER = Path(__file__).resolve().parent.parent / "protocols"
 
 
@@ -50,7 +53,7 @@ def load_suite(path: Path) -> LoadedSuite:
     except UserError as error:
         lines = error.lines
         problems += [
-            line if ".yaml:" in line else document.problem(("protocol",), line) for line in lines
+            line if _PLACE.search(line) else document.problem(("protocol",), line) for line in lines
         ]
     if problems or protocol is None:
         raise UserError(*problems)
@@ -85,23 +88,19 @@ def validate(document: Document, model: type[M]) -> M:
     except ValidationError as error:
         errors = error.errors()
         deepest = [e for e in errors if not any(_below(other["loc"], e["loc"]) for other in errors)]
-        lines = dict.fromkeys(_line(document, model, e) for e in deepest)
-        raise UserError(*sorted(lines, key=_position)) from None
+        deepest.sort(key=lambda e: document.mark(_real_loc(document.data, e["loc"]), at_key=True))
+        raise UserError(*dict.fromkeys(_line(document, model, e) for e in deepest)) from None
 
 
 def _below(loc: Loc, other: Loc) -> bool:
     return len(loc) > len(other) and loc[: len(other)] == other
 
 
-def _position(line: str) -> tuple[int, int]:
-    numbers = line.split(": ", 1)[0].rsplit(":", 2)[1:]
-    return (int(numbers[0]), int(numbers[1]))
-
-
 def _line(document: Document, model: type[BaseModel], error: Any) -> str:
     loc = _real_loc(document.data, error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     given = json.dumps(error.get("input"), default=str)
+    given = given if len(given) <= SHOWN else f"{given[:SHOWN]}…"
     if kind == "extra_forbidden":
         known = sorted(_fields_at(model, loc[:-1]))
         message = f"unknown key: {nearest(str(loc[-1]), known)}"
@@ -194,7 +193,11 @@ def _suite_problems(suite: Suite, document: Document) -> Iterator[str]:
     yield from _weights_problems(suite, document)
     yield from _baseline_problems(suite, document)
     yield from _rule_problems(suite.overrides, document, "overrides")
-    used = {"backbone": list(suite.backbones), "dataset": list(suite.datasets or ())}
+    used: dict[str, list[str]] = {
+        "backbone": list(suite.backbones),
+        "dataset": list(suite.datasets or ()),
+        "task": list(suite.tasks or ()),
+    }
     for index, rule in enumerate(suite.overrides):
         for key, names in used.items():
             for name in getattr(rule.where, key) or () if names else ():
@@ -209,6 +212,10 @@ def _recipe_problems(suite: Suite, document: Document) -> Iterator[str]:
         if name in catalog.names("recipe stage"):
             yield document.problem(loc, "this name is taken: choose another", at_key=True)
         yield from _attempt(document, loc, expand, name, suite.recipes)
+        recipes = [recipe for used in suite.backbones.values() for recipe in used]
+        chains = [recipe.chain or "" for recipe in suite.recipes.values()]
+        if not any(name in text.split("+") for text in (*recipes, *chains)):
+            yield document.problem(loc, "no backbone uses this recipe", at_key=True)
 
 
 def _grid_problems(suite: Suite, document: Document) -> Iterator[str]:
@@ -247,7 +254,14 @@ def _weights_problems(suite: Suite, document: Document) -> Iterator[str]:
         for recipe in files:
             loc = ("weights", backbone, recipe)
             used = suite.backbones[backbone]
-            if not any(r == recipe or r.startswith(f"{recipe}+") for r in used):
+            try:
+                wanted = expand(recipe, suite.recipes)
+                chains = [expand(r, suite.recipes)[: len(wanted)] for r in used]
+            except UserError:
+                continue  # told where the recipe is named
+            if not wanted:
+                yield document.problem(loc, "'scratch' takes no weights", at_key=True)
+            elif wanted not in chains:
                 hint = nearest(recipe, list(used))
                 yield document.problem(
                     loc, f"no recipe of this backbone uses it: {hint}", at_key=True

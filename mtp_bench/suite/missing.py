@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mtp_bench import catalog
-from mtp_bench.store.paths import find_folder, weights_fix, weights_path
+from mtp_bench.store.paths import find_folder, job_paths, weights_fix, weights_path
 from mtp_bench.suite.plan import Plan
 from mtp_bench.suite.schema import JobSpec, Roots
 
@@ -27,6 +27,8 @@ def find_missing(plan: Plan, roots: Roots) -> tuple[Missing, ...]:
     """Data, weights and code that the jobs of a plan need, looked for where the roots say."""
     found: dict[tuple[str, str], tuple[str, list[str]]] = {}
     for job in plan.jobs:
+        if job_paths(roots, job.id).record.exists():
+            continue
         for kind, name, fix in _needs(job.spec, roots):
             found.setdefault((kind, name), (fix, []))[1].append(job.id)
         for part in job.lacks:

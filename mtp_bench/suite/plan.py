@@ -272,7 +272,8 @@ def _open_settings(
             ("overrides", index, "set", key) if index >= 0 else ("overrides",)
         )
         yield loaded.document.problem(
-            loc, f"{cell['dataset']}, {cell['backbone']}: {complaint['msg']}"
+            loc,
+            f"{cell['dataset']}, {cell['backbone']}: {complaint['msg'].removeprefix('Value error, ')}",
         )
 
 
@@ -281,6 +282,8 @@ def select(plan: Plan, only: Sequence[str]) -> Plan:
 
     One key twice means either; different keys mean both.
     """
+    if not only:
+        return plan
     wanted: dict[str, set[str]] = {}
     for condition in only:
         key, equals, value = condition.partition("=")
@@ -300,8 +303,6 @@ def select(plan: Plan, only: Sequence[str]) -> Plan:
     }
     if not chosen:
         raise UserError(f"--only {' --only '.join(only)}: no job is left")
-    if not wanted:
-        return plan
     return Plan(
         plan.suite, tuple(j for j in plan.jobs if j.id in _with_needs(plan, chosen)), plan.skipped
     )

@@ -29,7 +29,7 @@ DataVariant = Literal["release", "subset", "miniature"]
 class Model(BaseModel):
     """Frozen, strict, closed to unknown keys. Validate the JSON form: lists become tuples."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _inside(path: str) -> str:
@@ -37,6 +37,12 @@ def _inside(path: str) -> str:
     if parts.is_absolute() or ".." in parts.parts or "\\" in path:
         raise ValueError("must be a path inside the weights folder (no leading '/', no '..')")
     return path
+
+
+def _free(name: str) -> str:
+    if name in ("records", "scores", "forgotten"):
+        raise ValueError(f"'{name}' is a folder of results/: choose another name")
+    return name
 
 
 def _as_tuple(value: Any) -> Any:
@@ -47,6 +53,7 @@ RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 RGB = Annotated[tuple[float, float, float], Strict(False)]
@@ -77,6 +84,12 @@ class TestSettings(Model):
     """Short edge before the centre crop of ``image_size``; null: resize straight to it."""
     batch_size: Count = 64
 
+    @model_validator(mode="after")
+    def _covers(self) -> Self:
+        if self.resize is not None and self.resize < self.image_size:
+            raise ValueError("'resize' must not be below 'image_size': the crop would be padded")
+        return self
+
 
 class Protocol(Model):
     """Every hyper-parameter of one training, fully resolved."""
@@ -87,7 +100,7 @@ class Protocol(Model):
     """Effective batch: over all processes and accumulation steps."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Positive
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     """AdamW's; with sgd the first is the momentum."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     layer_decay: Fraction | None
@@ -115,7 +128,17 @@ class Protocol(Model):
     def _consistent(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("give both 'mean' and 'std', or neither")
+        _positive(self.std)
+        for unit in ("epochs", "iterations"):
+            warm, all_of_it = getattr(self.warmup, unit, None), getattr(self.length, unit)
+            if warm is not None and all_of_it is not None and warm > all_of_it:
+                raise ValueError(f"'warmup' of {warm} {unit} is longer than 'length'")
         return self
+
+
+def _positive(std: tuple[float, ...] | None) -> None:
+    if std is not None and min(std) <= 0:
+        raise ValueError("'std' must be above 0")
 
 
 def _part_of(model: type[BaseModel], name: str) -> type[BaseModel]:
@@ -175,6 +198,7 @@ class Weights(Model):
     def _both_statistics(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("give both 'mean' and 'std', or neither")
+        _positive(self.std)
         return self
 
 
@@ -198,8 +222,13 @@ class CustomRecipe(Model):
         return self
 
 
+MOST_SEEDS = 1000
+
+
 def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MOST_SEEDS:
+            raise ValueError(f"must be a count from 1 to {MOST_SEEDS}, not {value}")
         return tuple(range(value))
     if not isinstance(value, list | tuple):
         raise ValueError(f"must be a count, or a list of numbers, not {json.dumps(value)}")
@@ -207,14 +236,16 @@ def _seeds(value: Any) -> Any:
 
 
 Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)
+    tuple[Annotated[int, Field(ge=0, lt=2**31)], ...],
+    BeforeValidator(_seeds),
+    Field(min_length=1, max_length=MOST_SEEDS),
 ]
 
 
 class Suite(Model):
     """A question: which backbones and recipes, on which datasets, under which protocol."""
 
-    name: Name
+    name: Annotated[Name, AfterValidator(_free)]
     title: str = ""
     protocol: Annotated[str, Field(min_length=1)]
     """``paper``, ``demo``, or the path of a protocol file, relative to the suite."""
@@ -283,6 +314,20 @@ class Resources(Model):
     micro_batch: Count | None = None
     """Images a process takes at once; what lacks to the protocol's batch is accumulated."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 120.0
+
+    def split(self, batch: int) -> tuple[int, int]:
+        """Images a process takes at once, and how many times it does in one step.
+
+        Raises:
+            ValueError: where processes and micro-batches cannot make up the batch.
+        """
+        micro = self.micro_batch or batch // self.processes
+        if micro == 0 or batch % (micro * self.processes):
+            raise ValueError(
+                f"a batch of {batch} is no multiple of {self.processes} processes x "
+                f"{max(micro, 1)} images: choose other numbers (--gpus-per-job, --micro-batch)"
+            )
+        return micro, batch // (micro * self.processes)
 
 
 class Roots(Model):

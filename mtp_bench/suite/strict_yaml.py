@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ Loc = tuple[str | int, ...]
 Mark = tuple[int, int]
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _OCTAL = re.compile(r"[-+]?0[0-9_]+|0[xob][0-9a-fA-F_]+")
+DEEPEST = 20
+LONGEST_NUMBER = 18
 _CONSTANTS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -38,7 +39,7 @@ class Document:
 
     def problem(self, loc: Loc, message: str, *, at_key: bool = False) -> str:
         """``file:line:column: where: message`` for the innermost part of ``loc`` that exists."""
-        line, column = self._mark(loc, at_key)
+        line, column = self.mark(loc, at_key=at_key)
         where = ".".join(str(part) for part in loc)
         return (
             f"{self.path}:{line}:{column}: {where}: {message}"
@@ -46,7 +47,8 @@ class Document:
             else (f"{self.path}:{line}:{column}: {message}")
         )
 
-    def _mark(self, loc: Loc, at_key: bool) -> Mark:
+    def mark(self, loc: Loc, *, at_key: bool = False) -> Mark:
+        """Line and column, from 1, of the innermost part of ``loc`` that exists."""
         if at_key and loc in self.keys:
             return self.keys[loc]
         for end in range(len(loc), -1, -1):
@@ -70,6 +72,9 @@ class _Builder:
 
     def build(self, node: yaml.Node, loc: Loc) -> Any:
         self.values[loc] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        if len(loc) > DEEPEST:
+            self.complain(node, loc[:2], "is nested too deeply")
+            return None
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, loc)
         if isinstance(node, yaml.SequenceNode):
@@ -98,12 +103,17 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, loc: Loc) -> Any:
         text = str(node.value)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            self.complain(node, loc, "holds half of a character (a surrogate)")
+            return ""
         if node.style is not None:
             return text
         if text in _CONSTANTS:
             return _CONSTANTS[text]
-        if _INT.fullmatch(text):
-            return int(text.replace("_", ""))
+        return self._number(node, loc, text)
+
+    def _number(self, node: yaml.ScalarNode, loc: Loc, text: str) -> Any:
+        """A number, or a word that is none."""
         if _OCTAL.fullmatch(text):
             self.complain(
                 node,
@@ -111,7 +121,13 @@ class _Builder:
                 f"'{text}' may be octal or decimal: write a plain number, or quote the word",
             )
             return text
-        return float(text) if _FLOAT.fullmatch(text) else text
+        if not _FLOAT.fullmatch(text) and not _INT.fullmatch(text):
+            return text
+        whole = _INT.fullmatch(text) is not None
+        if (whole and len(text) > LONGEST_NUMBER) or (not whole and isinf(float(text))):
+            self.complain(node, loc, f"'{text[:LONGEST_NUMBER]}…' is too large a number")
+            return 0
+        return int(text.replace("_", "")) if whole else float(text)
 
 
 def _refuse(path: Path, text: str) -> None:
@@ -138,6 +154,8 @@ def read(path: Path) -> Document:
     try:
         _refuse(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError:
+        raise UserError(f"{path}:1:1: is nested too deeply") from None
     except yaml.YAMLError as error:
         raise UserError(_syntax(path, error)) from None
     if node is None:

@@ -68,7 +68,7 @@ def test_a_dry_run_starts_nothing() -> None:
     result = call("run", str(SUITES / "demo.yaml"), "--dry-run")
     assert result.exit_code == 0
     assert "8 fine-tuning" in result.stdout
-    assert not list(Path().iterdir())
+    assert [path.as_posix() for path in Path().rglob("*.*")] == ["results/demo/plan.json"]
 
 
 @pytest.mark.parametrize(

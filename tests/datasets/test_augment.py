@@ -57,6 +57,7 @@ def test_randaugment_has_the_operations_and_levels_of_timm_increasing() -> None:
     for op in augment.ops:
         assert (op.magnitude, op.magnitude_std, op.prob) == (9, 0.5, 0.5)
         assert op.kwargs["fillcolor"] == (124, 116, 104)
+        assert op.kwargs["resample"] == Image.Resampling.BICUBIC
 
 
 def test_the_highest_posterize_level_keeps_no_bit() -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from mtp_bench import catalog
-from mtp_bench.datasets.access import card_of, locate, read_data
+from mtp_bench.datasets.access import card_of, locate, miniature_root, read_data, render_missing
 from mtp_bench.datasets.fingerprint import fingerprint
 from mtp_bench.datasets.formats.class_folders import read
 from mtp_bench.datasets.images import load_rgb
 from mtp_bench.datasets.samples import LabelledImage, fraction, stratified
-from mtp_bench.datasets.scenes.miniature import MINIATURES
+from mtp_bench.datasets.scenes.miniature import MINIATURES, Miniature
 from mtp_bench.errors import UserError
 
 CARD = card_of("EuroSAT")
@@ -191,3 +191,33 @@ def test_a_fraction_keeps_every_class(root: Path) -> None:
     assert set(Counter(s.label for s in fraction(train, 0.01, 0)).values()) == {1}
     assert set(half) <= set(train)
     assert fraction(train, 0.5, 0) == half != fraction(train, 0.5, 1)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A miniature of two pictures."""
+    monkeypatch.setitem(MINIATURES, "EuroSAT", Miniature(("Forest",), 2))
+
+
+@pytest.mark.usefixtures("small")
+def test_an_interrupted_rendering_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        render_missing("EuroSAT", tmp_path, stop)
+    assert not list(tmp_path.rglob("*.jpg"))
+    assert render_missing("EuroSAT", tmp_path)
+    assert not render_missing("EuroSAT", tmp_path)
+    assert len(list(miniature_root("EuroSAT", tmp_path).rglob("*.jpg"))) == 2
+
+
+@pytest.mark.usefixtures("small")
+def test_two_that_render_at_once_both_end_well(tmp_path: Path) -> None:
+    def other(done: int, total: int) -> None:
+        if done == 1:
+            render_missing("EuroSAT", tmp_path)
+
+    assert render_missing("EuroSAT", tmp_path, other)
+    (folder,) = (tmp_path / "miniatures").iterdir()
+    assert len(list(folder.rglob("*.jpg"))) == 2

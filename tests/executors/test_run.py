@@ -204,6 +204,45 @@ def test_ctrl_c_stops_with_a_checkpoint_and_the_same_command_goes_on(
     assert record["attempts"][-1]["from_iteration"] >= 2
 
 
+def test_a_stop_while_a_job_starts_is_not_lost(place: Place) -> None:
+    place.change("iterations: 40", "iterations: 4000", "tiny.protocol.yaml")
+    process = place.start("run", place.suite.name)
+    until(lambda: list((place.folder / "runs").glob("*/job.json")), "the job file")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1
+    assert "stopped; the same command goes on from here" in err
+
+
+def test_ctrl_c_while_the_libraries_load_is_quiet(place: Place) -> None:
+    process = place.start("run", place.suite.name)
+    until(lambda: list((place.folder / "runs").glob("*/job.json")), "the job file")
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+
+
+def test_one_broken_folder_stops_no_other_job(place: Place) -> None:
+    place.change("[scratch]", "[scratch, mine]")
+    with place.suite.open("a") as stream:
+        stream.write("recipes: {mine: {weights: a.pth}}\n")
+    (place.folder / "weights").mkdir()
+    (place.folder / "weights" / "a.pth").touch()
+    code, out, err = place.call("plan", "tiny.yaml", "--json", "--weights", "weights")
+    assert code == 0, err
+    (broken,) = (job["id"] for job in json.loads(out)["jobs"] if job["recipe"] == "mine")
+    (place.folder / "runs").mkdir()
+    (place.folder / "runs" / broken).touch()
+    code, _, err = place.run("--weights", "weights")
+    assert code == 1
+    assert f"failed: {broken}: " in err
+    assert "cannot be made a folder" in err
+    assert "Traceback" not in err
+    (record,) = place.records()
+    assert record["spec"]["recipe"] == "scratch"
+
+
 def test_cancel_stops_a_running_job_until_it_is_retried(place: Place) -> None:
     place.change("iterations: 40", "iterations: 400", "tiny.protocol.yaml")
     process = place.start("run", place.suite.name)

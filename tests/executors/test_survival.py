@@ -187,12 +187,39 @@ def test_half_precision_needs_a_gpu(tmp_path: Path, make_bench: MakeBench) -> No
 def test_a_batch_that_cannot_be_split_is_refused(tmp_path: Path, make_bench: MakeBench) -> None:
     bench = make_bench(tmp_path, Resources(processes=1, micro_batch=3))
     assert bench.attempt() == 1
-    assert "batch of 8 is no multiple of 1 processes x 3" in bench.paths.log.read_text()
+    assert "a batch of 8 is no multiple of 1 processes x 3" in bench.paths.log.read_text()
+
+
+def test_fewer_processes_than_the_job_wants_are_refused(
+    tmp_path: Path, make_bench: MakeBench
+) -> None:
+    """The rest of the batch would be missing without a word."""
+    bench = make_bench(tmp_path, Resources(processes=2))
+    assert bench.attempt() == 1
+    assert "wants 2 processes, and 1 were started" in bench.paths.log.read_text()
+
+
+def test_a_job_goes_on_only_as_it_began(bench: Bench) -> None:
+    """Iterations count micro-batches: with another number of them, all positions would shift."""
+    bench.attempt(MTP_BENCH_KILL_AT="checkpoint.renamed@4")
+    job = json.loads(bench.paths.job_file.read_text())
+    job["resources"]["micro_batch"] = 4
+    bench.paths.job_file.write_text(json.dumps(job))
+    assert bench.attempt() == 1
+    assert "began with accumulation 1, goes on with 2" in bench.paths.log.read_text()
 
 
 def test_a_job_file_runs_by_hand_with_the_same_figures(bench: Bench, undisturbed: Bench) -> None:
     subprocess.run([sys.executable, "-m", "mtp_bench.worker", bench.paths.job_file], check=True)
     same(bench, undisturbed)
+
+
+def test_fixed_statistics_run_by_hand_too(tmp_path: Path, make_bench: MakeBench) -> None:
+    """As under the paper's protocol: nothing but the job itself then looks at timm first."""
+    settings = "mean: [124, 116, 104], std: [58, 57, 57], length: {iterations: 6}"
+    bench = make_bench(tmp_path, Resources(), settings)
+    subprocess.run([sys.executable, "-m", "mtp_bench.worker", bench.paths.job_file], check=True)
+    assert bench.record()["provenance"]["mean"] == [124, 116, 104]
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,9 @@ def test_json_has_its_schema(study: Study) -> None:
         "inference_images_per_s": 400.0,
         "peak_memory_bytes": 2**30,
         "memory_kind": "device",
+        "suite": "s",
+        "protocol": "demo",
+        "data": "release",
     }
     failed, skipped = document["missing"]
     assert failed["job"] == study.job("RESISC45", "imp", 2)
@@ -190,7 +193,7 @@ def spoil(study: Study, job: str, how: str) -> str:
     path.write_text(json.dumps(data))
     return {
         "newer": "record version 99 is newer than this mtp-bench reads",
-        "nan": "its accuracy is not a number",
+        "nan": "accuracy.value: Input should be a finite number",
         "primary": "has no figure for its primary metric 'mIoU'",
         "other": "the id of its spec is eurosat-timm.resnet18-imp-s0-",
         "copy": f"holds the record of {study.job('EuroSAT', 'imp', 1)}",

@@ -138,7 +138,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ["6:21: datasets.1: 'EuroSAT' stands twice"],
     ),
     "seed twice": (GOOD + "seeds: [0, 0]\n", ["7:8: seeds: a seed stands twice"]),
-    "no seeds": (GOOD + "seeds: 0\n", ["7:8: seeds: must not be empty"]),
+    "no seeds": (GOOD + "seeds: 0\n", ["7:8: seeds: must be a count from 1 to 1000, not 0"]),
     "circle": (
         GOOD.replace("imp]", "a]") + "recipes:\n  a: {chain: b}\n  b: {chain: a}\n",
         [
@@ -216,6 +216,87 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "override sets nothing": (
         GOOD + "overrides:\n  - set: {}\n",
         ["8:10: overrides.0.set: sets nothing"],
+    ),
+    "negative seeds": (
+        GOOD + "seeds: -3\n",
+        ["7:8: seeds: must be a count from 1 to 1000, not -3"],
+    ),
+    "too many seeds": (
+        GOOD + "seeds: 3000000000\n",
+        ["7:8: seeds: must be a count from 1 to 1000, not 3000000000"],
+    ),
+    "too large a seed": (
+        GOOD + "seeds: [4294967296]\n",
+        ["7:9: seeds.0: must be less than 2147483648, not 4294967296"],
+    ),
+    "endless digits": (
+        GOOD + "seeds: " + "9" * 5000 + "\n",
+        ["7:8: seeds: '999999999999999999…' is too large a number"],
+    ),
+    "infinity": (
+        GOOD + "overrides:\n  - set: {lr: .inf}\n",
+        ['8:15: overrides.0.set.lr: must be a number, not ".inf"'],
+    ),
+    "not a number": (
+        GOOD + "overrides:\n  - set: {lr: .nan}\n",
+        ['8:15: overrides.0.set.lr: must be a number, not ".nan"'],
+    ),
+    "too large a number": (
+        GOOD + "overrides:\n  - set: {lr: 1e999}\n",
+        ["8:15: overrides.0.set.lr: '1e999…' is too large a number"],
+    ),
+    "nested deeply": (
+        GOOD + "title: " + "[" * 400 + "]" * 400 + "\n",
+        ["7:28: title.0: is nested too deeply"],
+    ),
+    "nested endlessly": (
+        GOOD + "title: " + "[" * 5000 + "]" * 5000 + "\n",
+        ["1:1: is nested too deeply"],
+    ),
+    "half a character": (
+        GOOD + 'title: "\\ud800"\n',
+        ["7:8: title: holds half of a character (a surrogate)"],
+    ),
+    "null where a word is needed": (
+        GOOD.replace("protocol: demo", "protocol:"),
+        ["2:10: protocol: must be a word, not null"],
+    ),
+    "reserved name": (
+        GOOD.replace("name: good", "name: records"),
+        ["1:7: name: 'records' is a folder of results/: choose another name"],
+    ),
+    "weights of scratch": (
+        GOOD + "weights:\n  timm/resnet18: {scratch: a.pth}\n",
+        ["8:19: weights.timm/resnet18.scratch: 'scratch' takes no weights"],
+    ),
+    "unused recipe": (
+        GOOD + "recipes:\n  mine: {weights: a.pth}\n",
+        ["8:3: recipes.mine: no backbone uses this recipe"],
+    ),
+    "override of another task": (
+        GOOD.replace("datasets: [EuroSAT]", "tasks: [classification]")
+        + "overrides:\n  - where: {task: segmentation}\n    set: {lr: 1e-4}\n",
+        ["8:19: overrides.0.where.task: 'segmentation' is not in this suite"],
+    ),
+    "impossible momentum": (
+        GOOD + "overrides:\n  - set: {betas: [2, 0.9]}\n",
+        ["8:19: overrides.0.set.betas.0: must be less than 1, not 2"],
+    ),
+    "no deviation": (
+        GOOD + "overrides:\n  - set: {mean: [0, 0, 0], std: [0, 0, 0]}\n",
+        ["8:3: overrides: EuroSAT, timm/resnet18: 'std' must be above 0"],
+    ),
+    "warm-up too long": (
+        GOOD + "overrides:\n  - set: {warmup: {iterations: 61}}\n",
+        [
+            "8:3: overrides: EuroSAT, timm/resnet18: 'warmup' of 61 iterations is longer than 'length'"
+        ],
+    ),
+    "crop beyond the picture": (
+        GOOD + "overrides:\n  - set: {test: {image_size: 64, resize: 32}}\n",
+        [
+            "8:17: overrides.0.set.test: 'resize' must not be below 'image_size': the crop would be padded"
+        ],
     ),
     "two lengths": (
         GOOD + "overrides:\n  - set: {length: {epochs: 1, iterations: 2}}\n",
