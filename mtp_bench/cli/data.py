@@ -8,7 +8,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Datasets: render miniatures in the official layouts.", no_args_is_help=True)
+app = typer.Typer(
+    help="Datasets: render miniatures in the official layouts.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()

@@ -276,44 +276,6 @@ def _open_settings(
         yield loaded.document.problem(loc, f"{where}: {message}")
 
 
-def selects(where: Where, coordinates: Mapping[str, str]) -> bool:
-    """Whether a rule is for a job with these coordinates."""
-    return all(
-        getattr(where, key) is None or value in getattr(where, key)
-        for key, value in coordinates.items()
-    )
-
-
-def _given(rule: Rule) -> dict[str, Any]:
-    data: dict[str, Any] = rule.set.model_dump(mode="json", exclude_unset=True)
-    return data
-
-
-def _open_settings(
-    loaded: LoadedSuite, error: ValidationError, cell: Mapping[str, str], last: Mapping[str, int]
-) -> Iterator[str]:
-    missing = [str(e["loc"][0]) for e in error.errors() if e["type"] == "missing"]
-    if missing:
-        yield loaded.document.problem(
-            ("backbones", cell["backbone"]),
-            f"protocol '{loaded.protocol.name}' leaves {', '.join(missing)} open for this backbone "
-            f"on {cell['dataset']}: state them under overrides",
-            at_key=True,
-        )
-    for complaint in error.errors():
-        if complaint["type"] == "missing":
-            continue
-        key = str(complaint["loc"][0]) if complaint["loc"] else ""
-        index = last.get(key, -1)
-        loc: tuple[str | int, ...] = (
-            ("overrides", index, "set", key) if index >= 0 else ("overrides",)
-        )
-        yield loaded.document.problem(
-            loc,
-            f"{cell['dataset']}, {cell['backbone']}: {complaint['msg'].removeprefix('Value error, ')}",
-        )
-
-
 def select(plan: Plan, only: Sequence[str]) -> Plan:
     """The jobs that all of ``KEY=VALUE`` allow, with everything that those need.
 
