@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import multiprocessing
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     """
     loader.install()
     torchvision_shim.apply()
+    multiprocessing.set_start_method("fork", force=True)  # the Runner would, with a warning
     _check_device(job)
     if job.resources.processes > 1:
         _join_processes(job.resources.device)

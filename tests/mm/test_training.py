@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -213,3 +216,26 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path: Path) -> None:
     torn.write_bytes(torn.read_bytes()[:-40])
     (tmp_path / ".iter_200.pth.x.tmp").touch()
     assert checkpoints.newest_whole(tmp_path) == (tmp_path / "iter_10.pth", 10)
+
+
+OFFLINE = """
+from mtp_bench.errors import UserError
+from mtp_bench.mm.backbone import build_backbone
+try:
+    build_backbone("timm/test_resnet", 32, 0.0, 0, {"path": None})
+except UserError as error:
+    print(error)
+"""
+
+
+def test_timm_weights_offline_are_one_line_with_the_way_out(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", OFFLINE],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = ended.stdout.splitlines()
+    assert line.startswith("timm/test_resnet: timm could not fetch its weights (")
+    assert "put the file under --weights and name it in the suite: weights:" in line
