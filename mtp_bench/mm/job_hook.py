@@ -43,6 +43,16 @@ class Timings:
     trained: float = 0.0
 
 
+@dataclass
+class Block:
+    """Iterations that are timed together."""
+
+    start: float = 0.0
+    waited: float = 0.0
+    saving: float = 0.0
+    images: int = 0
+
+
 @dataclass(frozen=True)
 class Course:
     """What a training consists of, in mmengine's iterations (micro-batches)."""
@@ -73,7 +83,9 @@ class JobHook(Hook):
         self._before_test: dict[str, Any] = {}
         self._saved_at = time.monotonic()
         self._mark = 0.0
-        self._block = [0.0, 0.0, 0.0]
+        self._block = Block()
+        self._together = 0
+        """Images that all processes take in one iteration."""
         self._shown = 0.0
         self._test_mark = 0.0
         self._every = max(1, course.total // CURVE_POINTS)
@@ -102,16 +114,16 @@ class JobHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Here ``batch_idx`` iterations and their validation are finished: the place to save."""
         arrived = time.perf_counter()
-        self._block[1] += arrived - self._mark
+        self._block.waited += arrived - self._mark
         if not self._started:
             self._start(runner)
         self._save_or_stop(runner, batch_idx)
-        self._block[2] += time.perf_counter() - arrived
+        self._block.saving += time.perf_counter() - arrived
 
     def _start(self, runner: Any) -> None:
         """Generators late enough: making the loader's iterator takes a number from torch's."""
         self._started = True
-        self._block = [time.perf_counter(), 0.0, 0.0]
+        self._block = Block(time.perf_counter())
         if self._generators is not None and len(self._generators) == get_world_size():
             checkpoints.restore_generators(self._generators[runner.rank])
             return
@@ -167,19 +179,19 @@ class JobHook(Hook):
 
     def _time_block(self, done: int, images: int) -> None:
         """One iteration on a CPU, ten on a GPU, whose work is waited for. Saving is taken out."""
-        block = CUDA_BLOCK if torch.cuda.is_available() else 1
-        if done % block:
-            return
-        if block > 1:
+        self._together = images * get_world_size()
+        self._block.images += self._together
+        if torch.cuda.is_available():
+            if done % CUDA_BLOCK:
+                return
             torch.cuda.synchronize()
         now = time.perf_counter()
-        start, waited, saving = self._block
-        seconds = now - start - saving
+        seconds = now - self._block.start - self._block.saving
         self.timings.train_seconds.append(seconds)
-        self.timings.train_images.append(images * block * get_world_size())
-        self.timings.waited += waited
+        self.timings.train_images.append(self._block.images)
+        self.timings.waited += self._block.waited
         self.timings.trained += seconds
-        self._block = [now, 0.0, 0.0]
+        self._block = Block(now)
 
     def before_val(self, runner: Any) -> None:
         """Making a loader's iterator takes a number from torch's generator, unseen by training."""
@@ -214,7 +226,7 @@ class JobHook(Hook):
         if is_main_process() and not again:
             scalars.append(self._paths.scalars, {"iteration": done, **figures})
         now = time.perf_counter()
-        self._block = [now, 0.0, 0.0]
+        self._block = Block(now)
         self._mark = now
 
     def after_train(self, runner: Any) -> None:
@@ -227,7 +239,7 @@ class JobHook(Hook):
         self._shown = time.monotonic()
         course, times = self._course, self.timings
         rate = sum(times.train_images[-20:]) / max(sum(times.train_seconds[-20:]), 1e-9)
-        step = sum(times.train_seconds[-20:]) / max(1, len(times.train_seconds[-20:]))
+        left = self._together * (course.total - done)
         progress = {
             "phase": phase,
             "iteration": done,
@@ -236,7 +248,7 @@ class JobHook(Hook):
             "epochs": course.total / course.epoch,
             "loss": None if loss is None else float(loss),
             "images_per_s": rate,
-            "eta_seconds": step * (course.total - done),
+            "eta_seconds": left / rate if rate else 0.0,
             "time": time.time(),
         }
         temporary = self._paths.progress.with_suffix(f".{os.getpid()}.tmp")
