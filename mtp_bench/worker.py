@@ -109,7 +109,7 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
     started = time.monotonic()
     outcome, message = _outcome(job, paths, control, state, started)
     if outcome != "done":
-        print(f"{job.id}: {outcome}: {message}", flush=True)  # noqa: T201 - the job's log
+        print(f"{job.id}: {outcome}: {message}", flush=True)
     try:
         control.may_write()
     except LostLock:
@@ -297,7 +297,7 @@ def run_in_process(job_file: str, environment: dict[str, str]) -> None:
     try:
         state = execute(path)
     except UserError as error:
-        print("\n".join(error.lines), flush=True)  # noqa: T201 - the job's log
+        print("\n".join(error.lines), flush=True)
         state = "failed"
     except Exception:
         traceback.print_exc()
@@ -309,12 +309,12 @@ def run_in_process(job_file: str, environment: dict[str, str]) -> None:
 def main() -> int:
     """Run the job file that the command line names, printing to the terminal."""
     if len(sys.argv) != 2:
-        print("usage: python -m mtp_bench.worker runs/<job>/job.json", file=sys.stderr)  # noqa: T201
+        print("usage: python -m mtp_bench.worker runs/<job>/job.json", file=sys.stderr)
         return 2
     try:
         return EXIT.get(execute(Path(sys.argv[1])), 1)
     except UserError as error:
-        print("\n".join(error.lines), file=sys.stderr)  # noqa: T201
+        print("\n".join(error.lines), file=sys.stderr)
         return 2
 
 

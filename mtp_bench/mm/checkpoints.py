@@ -118,5 +118,5 @@ def newest_whole(folder: Path) -> tuple[Path, int] | None:
             checkpoint = strict_load(str(path), map_location="cpu")
             return path, int(checkpoint["meta"]["iter"])
         except Exception as error:  # a torn file fails in as many ways as there are bytes
-            print(f"{path.name}: broken, passed over ({type(error).__name__})", flush=True)  # noqa: T201
+            print(f"{path.name}: broken, passed over ({type(error).__name__})", flush=True)
     return None

@@ -81,6 +81,13 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     text = Config(config).pretty_text
     if int(os.environ.get("RANK", "0")) == 0:
         write_atomically(paths.config, text)
+    counts = ", ".join(f"{count:,} {split}" for split, count in data.counts().items())
+    resources = job.resources
+    print(
+        f"{job.id}: {counts} images ({data.split_source}); {resources.processes} process(es) on "
+        f"{resources.device}, {course.total} iterations of {_split(job)[0]} images each",
+        flush=True,
+    )
     found = checkpoints.newest_whole(paths.checkpoints)
     if found is not None:
         config.update(resume=True, load_from=str(found[0]))
@@ -93,7 +100,7 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     runner.register_hook(hook, priority="LOWEST")
     probe = weights_module.probe(model.backbone, job.spec.settings.image_size)
     if model.load_report is not None:
-        print(model.load_report.summary(), flush=True)  # noqa: T201 - the job's log
+        print(model.load_report.summary(), flush=True)
     runner.train()
     metric: Any = runner.val_evaluator.metrics[0]
     if hook.last is None:  # resumed after the last iteration: nothing was validated in this process

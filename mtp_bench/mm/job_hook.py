@@ -23,6 +23,7 @@ from mtp_bench.store.control import Control, Interrupted
 from mtp_bench.store.paths import JobPaths
 
 CURVE_POINTS = 500
+LOG_LINES = 20
 PROGRESS_SECONDS = 0.5
 CUDA_BLOCK = 10
 
@@ -89,6 +90,7 @@ class JobHook(Hook):
         self._shown = 0.0
         self._test_mark = 0.0
         self._every = max(1, course.total // CURVE_POINTS)
+        self._spoken = max(1, course.total // LOG_LINES)
         self.timings = Timings()
         self.best: dict[str, float] = {}
         self.last: dict[str, float] | None = None
@@ -168,8 +170,24 @@ class JobHook(Hook):
                     group["lr"] for group in runner.optim_wrapper.optimizer.param_groups
                 )
                 scalars.append(self._paths.scalars, row)
+            if done % self._spoken == 0:
+                self._say(done, loss)
             self._progress("train", done, loss)
         self._mark = time.perf_counter()
+
+    def _say(self, done: int, loss: Any) -> None:
+        """A line in the job's log."""
+        course = self._course
+        print(
+            f"iteration {done}/{course.total} (epoch {done / course.epoch:.2f}): "
+            f"loss {float(loss):.4f}, {self._rate():.1f} images/s",
+            flush=True,
+        )
+
+    def _rate(self) -> float:
+        """Images a second of the last blocks."""
+        images, seconds = self.timings.train_images[-20:], self.timings.train_seconds[-20:]
+        return sum(images) / max(sum(seconds), 1e-9)
 
     def _check_loss(self, loss: float, done: int) -> None:
         if not math.isfinite(loss):
@@ -222,6 +240,9 @@ class JobHook(Hook):
             self.best[name] = max(value, self.best.get(name, value))
         if done >= self._course.total:
             self.last = figures
+        if is_main_process():
+            told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            print(f"validation at iteration {done}: {told}", flush=True)
         again = self._resumed_at == done  # its curve has this point already
         if is_main_process() and not again:
             scalars.append(self._paths.scalars, {"iteration": done, **figures})
@@ -237,8 +258,7 @@ class JobHook(Hook):
         if time.monotonic() - self._shown < PROGRESS_SECONDS:
             return
         self._shown = time.monotonic()
-        course, times = self._course, self.timings
-        rate = sum(times.train_images[-20:]) / max(sum(times.train_seconds[-20:]), 1e-9)
+        course, rate = self._course, self._rate()
         left = self._together * (course.total - done)
         progress = {
             "phase": phase,
