@@ -14,7 +14,7 @@ import signal
 import socket
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -112,12 +112,16 @@ class LocalExecutor:
         return running
 
     def _serve(self) -> None:
-        """Start the forkserver deaf to Ctrl-C, which would end it while it still imports."""
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """Start the forkserver deaf to Ctrl-C, which would end it while it still imports.
+
+        It inherits the mask; here a Ctrl-C waits until the mask is lifted, and is not lost.
+        """
+        resource_tracker.ensure_running()  # its own start lifts the mask
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()
         finally:
-            signal.signal(signal.SIGINT, before)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def ended(self, running: Running) -> int | None:
         """Exit code once the first process has ended (negative: the signal), the others with it."""

@@ -189,6 +189,7 @@ def test_a_second_run_waits_for_the_orphan_of_a_killed_one(
 def test_ctrl_c_stops_with_a_checkpoint_and_the_same_command_goes_on(
     place: Place, undisturbed: Undisturbed
 ) -> None:
+    place.environment["MTP_BENCH_CHECKPOINT_SECONDS"] = "0"
     process = place.start("run", place.suite.name)
     until(lambda: iterations(place) >= 2, "the second iteration")
     os.killpg(process.pid, signal.SIGINT)
