@@ -100,7 +100,7 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
         ended=None,
         host=socket.gethostname(),
         outcome="running",
-        from_iteration=0,
+        from_iteration=_newest_checkpoint(paths),
         seconds=0.0,
         gpus=gpus,
     )
@@ -116,6 +116,11 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
         return "running"
     write_state(paths, end_attempt(state, outcome, message, time.monotonic() - started))
     return outcome
+
+
+def _newest_checkpoint(paths: JobPaths) -> int:
+    """Where an attempt will go on, as far as names tell; the record's own attempt is exact."""
+    return max((int(p.stem[5:]) for p in paths.checkpoints.glob("iter_*.pth")), default=0)
 
 
 def _lost(attempt: Attempt, paths: JobPaths) -> Attempt:

@@ -75,8 +75,9 @@ def test_a_kill_at_the_last_checkpoint_trains_nothing_again(
 
 def test_an_attempt_goes_on_where_the_last_one_saved(bench: Bench) -> None:
     bench.attempt(MTP_BENCH_KILL_AT="checkpoint.renamed@10")
+    bench.attempt(MTP_BENCH_KILL_AT="checkpoint.renamed@5")
     assert bench.attempt() == 0
-    assert [a["from_iteration"] for a in bench.record()["attempts"]] == [0, 10]
+    assert [a["from_iteration"] for a in bench.record()["attempts"]] == [0, 10, 14]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
