@@ -37,6 +37,7 @@ def status(
     """The state of every job of a suite."""
     from mtp_bench.cli.progress import describe
     from mtp_bench.store.paths import job_paths
+    from mtp_bench.store.scalars import read_progress
     from mtp_bench.store.states import read_state_file, state_of
 
     roots = roots_of(None, None, runs, results)
@@ -47,7 +48,7 @@ def status(
         state = state_of(paths)
         message = read_state_file(paths).message
         if state == "running":
-            message = describe(_progress(paths))
+            message = describe(read_progress(paths.progress))
         elif state == "done":
             message = ""
         rows.append({"id": job.id, "state": state, "message": message})
@@ -58,14 +59,6 @@ def status(
         print(f"{row['state']:9}  {row['id']}  {row['message']}".rstrip())
     counts = Counter(row["state"] for row in rows)
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
-
-
-def _progress(paths: JobPaths) -> dict[str, object]:
-    try:
-        found: dict[str, object] = json.loads(paths.progress.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
 
 
 def logs(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 from mtp_bench.errors import UserError
 from mtp_bench.executors.prepare import write_job
 from mtp_bench.store.paths import job_paths
+from mtp_bench.store.scalars import read_progress
 from mtp_bench.store.states import (
     ENDED,
     FAILED,
@@ -138,7 +138,8 @@ def drive(
     }
     try:
         while _step(run):
-            tell(Snapshot(run.states(), {job: _progress(run, job) for job in _running(run)}))
+            progress = {j: read_progress(run.paths(j).progress) for j in _running(run)}
+            tell(Snapshot(run.states(), progress))
             time.sleep(POLL_SECONDS)
     finally:
         for number, handler in before.items():
@@ -213,14 +214,6 @@ def _after(run: _Run, job: str, code: int) -> None:
 
 def _running(run: _Run) -> list[str]:
     return [job for job, state in run.states().items() if state == "running"]
-
-
-def _progress(run: _Run, job: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(run.paths(job).progress.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
 
 
 def _failures(run: _Run, states: dict[str, State]) -> list[Failure]:

@@ -22,7 +22,7 @@ from mtp_bench.backbones import torchvision_shim
 from mtp_bench.backbones import weights as weights_module
 from mtp_bench.datasets.access import card_of, read_data
 from mtp_bench.datasets.fingerprint import fingerprint
-from mtp_bench.datasets.samples import ReadData
+from mtp_bench.datasets.samples import ReadData, fraction
 from mtp_bench.errors import UserError
 from mtp_bench.mm import checkpoints, loader
 from mtp_bench.mm.job_hook import Course, JobHook, Timings
@@ -266,8 +266,6 @@ def _wrapper(job: JobFile) -> Plain | None:
 
 
 def _train_images(job: JobFile, context: Context, data: ReadData) -> int:
-    from mtp_bench.datasets.samples import fraction
-
     share = job.spec.settings.train_fraction
     return len(fraction(data.splits["train"], share, context.seeds["fraction"]))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import random
 import time
 from dataclasses import dataclass, field
@@ -271,9 +269,7 @@ class JobHook(Hook):
             "eta_seconds": left / rate if rate else 0.0,
             "time": time.time(),
         }
-        temporary = self._paths.progress.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(progress))
-        temporary.replace(self._paths.progress)
+        scalars.write_progress(self._paths.progress, progress)
 
 
 def _agreed(*flags: bool) -> tuple[bool, ...]:

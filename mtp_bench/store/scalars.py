@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from mtp_bench.store.files import write_atomically
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
@@ -27,6 +30,22 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 def cut(path: Path, iteration: int) -> None:
     """Drop what lies beyond an iteration, so that a resumed job writes no point twice."""
-    kept = [json.dumps(row) for row in read(path) if row.get("iteration", 0) <= iteration]
     if path.exists():
-        path.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
+        kept = [json.dumps(row) for row in read(path) if row.get("iteration", 0) <= iteration]
+        write_atomically(path, "".join(f"{row}\n" for row in kept))
+
+
+def write_progress(path: Path, progress: dict[str, Any]) -> None:
+    """Replace ``progress.json``: often, so whole but not durable."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(progress))
+    temporary.replace(path)
+
+
+def read_progress(path: Path) -> dict[str, Any]:
+    """How far a job is; empty where it has not told yet."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
