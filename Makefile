@@ -1,4 +1,4 @@
-# make demo    from a fresh clone to a leaderboard        make test   set-up, ruff, mypy, pytest
+# make demo    from a fresh clone to a leaderboard        make test   set-up, ruff, mypy, pytest, SLURM
 # make setup   only .venv                                 make fmt    let ruff mend what it can
 #
 # PYTHON     the interpreter that makes .venv (3.11 to 3.13)
@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME
 
 BIN := .venv/bin
 
-.PHONY: setup demo test check lint types unit fmt clean
+.PHONY: setup demo test check lint types unit test-slurm fmt clean
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: sudo apt-get install python3 python3-venv python3-dev, or name another: make PYTHON=…" >&2; exit 2; }
@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/mtp-bench run suites/demo.yaml
 	$(BIN)/mtp-bench report demo
 
-test: check
+test: check test-slurm
 
 check: lint types unit
 
@@ -33,7 +33,11 @@ types: setup
 	$(BIN)/mypy
 
 unit: setup
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/slurm
+
+# A real SLURM on this machine (slurm/local-cluster); where it cannot be had, pytest says why.
+test-slurm: setup
+	$(BIN)/pytest tests/slurm
 
 fmt: setup
 	$(BIN)/ruff check --fix .

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from mtp_bench import __version__, catalog
 from mtp_bench.errors import UserError
 from mtp_bench.store import faults, lock
-from mtp_bench.store.control import Control, Interrupted, LostLock
+from mtp_bench.store.control import Control, Interrupted, LostLock, StopRequest
 from mtp_bench.store.paths import JobPaths, job_paths
 from mtp_bench.store.provenance import code_state, packages
 from mtp_bench.store.records import (
@@ -38,12 +38,25 @@ from mtp_bench.store.records import (
     WeightsUsed,
     write_record,
 )
-from mtp_bench.store.states import State, StateFile, end_attempt, now, read_state_file, write_state
+from mtp_bench.store.states import (
+    FAILED,
+    State,
+    StateFile,
+    end_attempt,
+    now,
+    read_state_file,
+    state_of,
+    write_state,
+)
 from mtp_bench.suite.identity import job_id
 from mtp_bench.suite.schema import JobFile
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Read by libraries while they are loaded: set before a worker starts."""
 EXIT: dict[str, int] = {"done": 0, "pending": 75, "running": 75}
 """Exit code by the state a worker leaves; any other is 1. 75: try again later."""
+MOST_IDLE = 10
+"""So many attempts in a row that got no further: the next would not either."""
 
 
 def read_job(path: Path) -> JobFile:
@@ -60,51 +73,60 @@ def read_job(path: Path) -> JobFile:
     return job
 
 
-def execute(path: Path) -> State:
+def execute(path: Path, stop: StopRequest | None = None) -> State:
     """Take the job, run it, leave its record; returns the state that the disk then shows.
 
     A job that is done, or that another living worker holds, is left alone.
     """
     job = read_job(path)
     paths = job_paths(job.roots, job.id)
+    stop = stop or StopRequest()
     if int(os.environ.get("RANK", "0")) > 0:
-        return _follow(job, paths)
+        return _follow(job, paths, stop)
     taken = lock.acquire(paths.run)
     if taken is None:
         return "running"
     with taken:
         if paths.record.exists():
             return "done"
-        control = Control(taken, paths.run / "cancel")
-        return _attempt(job, paths, control)
+        return _attempt(job, paths, Control(taken, paths.run / "cancel", stop))
 
 
-def _follow(job: JobFile, paths: JobPaths) -> State:
+def _follow(job: JobFile, paths: JobPaths, stop: StopRequest) -> State:
     """One of the other processes of a distributed job: it computes; the first one writes."""
-    control = Control(None, paths.run / "cancel")
-    control.listen()
+    if paths.record.exists():
+        return "done"
+    stop.listen()
     with contextlib.suppress(Interrupted):
-        _run(job, paths, control)
+        _run(job, paths, Control(None, paths.run / "cancel", stop))
     return "running"
 
 
 def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
-    control.listen()
+    control.stop.listen()
     before = read_state_file(paths)
     if before.state == "cancelled":
         return "cancelled"
+    begun = _newest_checkpoint(paths)
     closed = tuple(a if a.ended else _lost(a, paths) for a in before.attempts)
+    hindered = _unmet(job) or _stuck(closed, begun)
+    if hindered is not None:
+        if hindered[0] == "timeout":  # counted once: when the user retries, it starts again
+            closed = (*closed[:-1], closed[-1].model_copy(update={"outcome": "timeout"}))
+        return _leave(paths, before.model_copy(update={"attempts": closed}), *hindered)
     gpus = job.resources.processes if job.resources.device == "cuda" else 0
     attempt = Attempt(
         started=now(),
         ended=None,
         host=socket.gethostname(),
         outcome="running",
-        from_iteration=_newest_checkpoint(paths),
+        from_iteration=begun,
         seconds=0.0,
         gpus=gpus,
+        slurm=_scheduled(),
     )
-    state = StateFile(state="running", attempts=(*closed, attempt))
+    update = {"state": "running", "message": "", "attempts": (*closed, attempt)}
+    state = before.model_copy(update=update)
     write_state(paths, state)
     started = time.monotonic()
     outcome, message = _outcome(job, paths, control, state, started)
@@ -116,6 +138,38 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
         return "running"
     write_state(paths, end_attempt(state, outcome, message, time.monotonic() - started))
     return outcome
+
+
+def _leave(paths: JobPaths, last: StateFile, state: State, message: str) -> State:
+    """End before anything was begun."""
+    print(f"{paths.job}: {state}: {message}", flush=True)
+    write_state(paths, last.model_copy(update={"state": state, "message": message}))
+    return state
+
+
+def _unmet(job: JobFile) -> tuple[State, str] | None:
+    """What this job needs and is not done; a scheduler may have forgotten that it failed."""
+    for need in job.needs:
+        state = state_of(job_paths(job.roots, need))
+        if state in FAILED:
+            return "cancelled", f"needs {need}, which failed"
+        if state != "done":
+            return "pending", f"needs {need}, which is {state}"
+    return None
+
+
+def _stuck(attempts: tuple[Attempt, ...], begun: int) -> tuple[State, str] | None:
+    last = attempts[-MOST_IDLE:]
+    idle = all(a.outcome in ("pending", "lost") and a.from_iteration == begun for a in last)
+    if len(last) < MOST_IDLE or not idle:
+        return None
+    return "timeout", f"{MOST_IDLE} attempts in a row got no further than iteration {begun}"
+
+
+def _scheduled() -> str | None:
+    """SLURM's id of the job that this process runs in."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def _newest_checkpoint(paths: JobPaths) -> int:
@@ -148,28 +202,46 @@ def _outcome(
         faults.point("record.after")
         return "done", ""
     except Interrupted:
-        if (paths.run / "cancel").exists():
-            return "cancelled", "cancelled by the user"
-        return "pending", "stopped; it goes on from its checkpoint"
+        return _stopped(paths, control.stop, state.attempts[-1].from_iteration)
     except LostLock:
         return "pending", "another worker has taken this job"
     except UserError as error:
         return "failed", "; ".join(error.lines)
-    except MemoryError:
-        return "oom", "out of memory"
     except Exception as error:  # whatever a job dies of must not take the run with it
         traceback.print_exc()
-        return _judge_crash(error)
+        return _judge_crash(error, job.resources.split(job.spec.settings.batch_size)[0])
 
 
-def _judge_crash(error: Exception) -> tuple[State, str]:
+def _stopped(paths: JobPaths, stop: StopRequest, begun: int) -> tuple[State, str]:
+    if "cancelled" in stop.reasons:
+        return "cancelled", "cancelled by the user"
+    if "deadline" not in stop.reasons:
+        return "pending", "stopped; it goes on from its checkpoint"
+    reached = _newest_checkpoint(paths)
+    if reached <= begun:
+        return "timeout", f"got no further than iteration {begun} within its time limit: raise it"
+    return "pending", f"stopped before its time limit; it goes on from iteration {reached}"
+
+
+def _judge_crash(error: Exception, micro_batch: int) -> tuple[State, str]:
     first = (str(error).splitlines() or [""])[0]
     text = f"{type(error).__name__}: {first}"
     if type(error).__name__ == "TrainingFailed":
         return "failed", first
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        return "oom", text
+    ours = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+    if ours or "can't allocate memory" in str(error):
+        return "oom", f"{text}: {smaller(micro_batch)}"
     return "failed", text
+
+
+def smaller(micro_batch: int) -> str:
+    """What to do about a batch that does not fit."""
+    if micro_batch == 1:
+        return "it takes one image at once: only more memory helps"
+    return (
+        f"it takes {micro_batch} images at once: give it more memory, or try --micro-batch "
+        f"{micro_batch // 2}, which needs about half as much for its images"
+    )
 
 
 def _run(job: JobFile, paths: JobPaths, control: Control) -> tuple[Any, Any]:
@@ -265,6 +337,8 @@ def _provenance(job: JobFile, result: Any) -> Provenance:
         threads=job.resources.threads,
         micro_batch=result.micro_batch,
         accumulation=result.accumulation,
+        effective_batch=job.resources.processes * result.micro_batch * result.accumulation,
+        learning_rate=job.spec.settings.lr,
         seeds=result.seeds,
         data_fingerprint=result.fingerprint,
         data_counts=counts,
@@ -284,7 +358,7 @@ def _provenance(job: JobFile, result: Any) -> Provenance:
     )
 
 
-def _into_log(path: Path) -> None:
+def into_log(path: Path) -> None:
     """Everything this process prints from now on, C code included, goes to the job's log."""
     path.parent.mkdir(parents=True, exist_ok=True)
     log = path.open("a", buffering=1)  # stays open until the process ends
@@ -298,7 +372,7 @@ def run_in_process(job_file: str, environment: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the executor's to answer
     os.environ.update(environment)
     path = Path(job_file)
-    _into_log(path.parent / "log.txt")
+    into_log(path.parent / "log.txt")
     try:
         state = execute(path)
     except UserError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,33 +31,32 @@ JobName = Annotated[
 
 
 def status(
-    suite: SuiteName, as_json: Json = False, runs: Runs = RUNS, results: Results = RESULTS
+    suite: SuiteName,
+    as_json: Json = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="go on until every job has ended")
+    ] = False,
+    runs: Runs = RUNS,
+    results: Results = RESULTS,
 ) -> None:
-    """The state of every job of a suite."""
-    from mtp_bench.cli.progress import describe
-    from mtp_bench.store.paths import job_paths
-    from mtp_bench.store.scalars import read_progress
-    from mtp_bench.store.states import read_state_file, state_of
+    """The state of every job of a suite, as the disk has it and, where jobs wait there, SLURM."""
+    from mtp_bench.cli.standing import follow_along, report_of
 
     roots = roots_of(None, None, runs, results)
-    rows = []
     planned = plan_of(suite, results)
-    for job in planned.jobs:
-        paths = job_paths(roots, job.id)
-        state = state_of(paths)
-        message = read_state_file(paths).message
-        if state == "running":
-            message = describe(read_progress(paths.progress))
-        elif state == "done":
-            message = ""
-        rows.append({"id": job.id, "state": state, "message": message})
+    if follow and not as_json:
+        follow_along(planned, roots)
+        return
+    told = report_of(planned, roots)
+    if told.silence:
+        print(told.silence, file=sys.stderr)
     if as_json:
+        rows = [{"id": r.job, "state": r.state, "message": r.message} for r in told.rows]
         print(json.dumps({"suite": planned.suite.name, "jobs": rows}, indent=1))
         return
-    for row in rows:
-        print(f"{row['state']:9}  {row['id']}  {row['message']}".rstrip())
-    counts = Counter(row["state"] for row in rows)
-    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    for row in told.rows:
+        print(f"{row.state:9}  {row.job}  {row.message}".rstrip())
+    print(told.summary)
 
 
 def logs(
@@ -70,10 +68,19 @@ def logs(
     """Print a job's log."""
     from mtp_bench.errors import UserError
     from mtp_bench.store.states import ENDED, state_of
+    from mtp_bench.store.submissions import early_log
 
     paths = _find(job, runs, results)
-    if not paths.log.exists():
-        raise UserError(f"{paths.job}: has no log yet")
+    while not paths.log.exists():
+        early = early_log(runs, paths)
+        if early is not None:
+            print(f"(no log of its own yet; from SLURM's, {early}:)", file=sys.stderr)
+            sys.stdout.write(early.read_text(errors="replace"))
+        if not follow or state_of(paths) in ENDED:
+            if early is not None:
+                return
+            raise UserError(f"{paths.job}: has no log yet")
+        time.sleep(0.5)
     with paths.log.open(encoding="utf-8", errors="replace") as stream:
         while True:
             sys.stdout.write(stream.read())
@@ -91,21 +98,11 @@ def cancel(
     results: Results = RESULTS,
 ) -> None:
     """Cancel the jobs of a suite that are not done; running ones write a checkpoint and stop."""
-    from mtp_bench.store.paths import job_paths
-    from mtp_bench.store.states import read_state_file, state_of, write_state
+    from mtp_bench.cli.standing import cancel_all
     from mtp_bench.suite.plan import select
 
-    roots = roots_of(None, None, runs, results)
-    for job in select(plan_of(suite, results), only).jobs:
-        paths = job_paths(roots, job.id)
-        state = state_of(paths)
-        if state == "running":
-            (paths.run / "cancel").touch()
-            print(f"asked to stop: {job.id}")
-        elif state in ("pending", "submitted"):
-            update = {"state": "cancelled", "message": "cancelled by the user"}
-            write_state(paths, read_state_file(paths).model_copy(update=update))
-            print(f"cancelled: {job.id}")
+    planned = select(plan_of(suite, results), only)
+    cancel_all(planned, roots_of(None, None, runs, results))
 
 
 def forget(job: JobName, runs: Runs = RUNS, results: Results = RESULTS) -> None:

@@ -36,6 +36,16 @@ SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="a suite's YAML file, or a suite planned before")
 ]
 
+Site = Annotated[
+    str | None,
+    typer.Option(
+        "--site",
+        metavar="FILE",
+        envvar="MTP_BENCH_SITE",
+        help="a site profile, or its name in slurm/ (default: slurm/default.yaml)",
+    ),
+]
+
 RUNS = Path("runs")
 RESULTS = Path("results")
 
@@ -64,6 +74,13 @@ def plan_of(suite: str, results: Path) -> Plan:
     from mtp_bench.suite.plan import make_plan
 
     return make_plan(load_suite(suite_path(suite, results)))
+
+
+def site_path(site: str | None) -> Path:
+    """A path as it is; a bare name in the folder of site profiles."""
+    name = site or "default"
+    path = Path(name)
+    return path if path.suffix in (".yaml", ".yml") else Path("slurm") / f"{name}.yaml"
 
 
 def suite_path(suite: str, results: Path) -> Path:

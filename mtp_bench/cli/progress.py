@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from mtp_bench.executors.drive import Snapshot
+    from mtp_bench.executors.outcome import Snapshot
     from mtp_bench.suite.plan import Plan
 
 PLAIN_SECONDS = 10.0
@@ -56,6 +56,13 @@ class View:
         elif done in (1, total) or time.monotonic() - self._printed > PLAIN_SECONDS:
             self._say(line)
 
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        if self._live:
+            self._console.print(line, markup=False, highlight=False)
+        else:
+            self._say(line)
+
     def show(self, snapshot: Snapshot) -> None:
         """Take note of a snapshot."""
         if self._done_before is None:
@@ -87,7 +94,7 @@ class View:
         text = f"{done} / {self._total} jobs done" + (f", {', '.join(parts)}" if parts else "")
         new, left = done - self._done_before, self._total - done
         if new and left:
-            text += f", about {_clock((time.monotonic() - self._begun) / new * left)} left"
+            text += f", about {clock((time.monotonic() - self._begun) / new * left)} left"
         return text
 
     def _table(self, snapshot: Snapshot) -> Table:
@@ -112,12 +119,12 @@ def describe(progress: dict[str, Any]) -> str:
     if progress["images_per_s"]:
         parts += [
             f"{progress['images_per_s']:.0f} images/s",
-            f"{_clock(progress['eta_seconds'])} left",
+            f"{clock(progress['eta_seconds'])} left",
         ]
     return ", ".join(parts)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

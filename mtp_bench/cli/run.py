@@ -18,6 +18,7 @@ from mtp_bench.cli.options import (
     Only,
     Results,
     Runs,
+    Site,
     SuiteName,
     WeightsFolder,
     plan_of,
@@ -26,6 +27,7 @@ from mtp_bench.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from mtp_bench.executors.outcome import Summary
     from mtp_bench.suite.missing import Missing
     from mtp_bench.suite.plan import Plan
     from mtp_bench.suite.schema import Roots
@@ -35,6 +37,7 @@ class Where(StrEnum):
     """The executors of this version."""
 
     local = "local"
+    slurm = "slurm"
 
 
 def plan(
@@ -68,12 +71,19 @@ def run(
     only: Only = [],
     executor: Annotated[Where, typer.Option(help="where jobs run")] = Where.local,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="show the plan and start nothing")
+        bool, typer.Option("--dry-run", help="show the plan, or the batch scripts; start nothing")
+    ] = False,
+    site: Site = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="return once all is submitted to SLURM")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="jobs at once (default: one a core, or a GPU)")
+        int | None, typer.Option(min=1, help="jobs at once here (default: one a core, or a GPU)")
     ] = None,
-    gpus_per_job: Annotated[int, typer.Option(min=1, help="GPUs that one job uses")] = 1,
+    gpus_per_job: Annotated[
+        int | None,
+        typer.Option(min=1, help="GPUs that one job uses (default: 1, or the site profile's)"),
+    ] = None,
     micro_batch: Annotated[
         int | None,
         typer.Option(min=1, help="images a process takes at once; the rest of the batch adds up"),
@@ -90,14 +100,12 @@ def run(
 
     Exit 1 where a job failed or something is missing.
     """
-    del executor
-    if dry_run:
+    _refuse_mixed(executor, site, detach, workers)
+    if dry_run and executor is Where.local:
         plan(suite, only, False, data, weights, runs, results)
         return
-    from mtp_bench.cli.progress import View
-    from mtp_bench.executors.drive import drive, retry_failed
-    from mtp_bench.executors.local import LocalExecutor
-    from mtp_bench.executors.prepare import check_resources, prepare_data, write_plan
+    from mtp_bench.executors.outcome import retry_failed
+    from mtp_bench.executors.prepare import write_plan
     from mtp_bench.suite.missing import find_missing
     from mtp_bench.suite.plan import select
 
@@ -108,14 +116,52 @@ def run(
     if missing:
         _show_missing(missing, sys.stderr)
         raise typer.Exit(1)
-    local = LocalExecutor(workers, gpus_per_job, micro_batch)
-    check_resources(planned, local.resources)
-    if retry:
+    if retry and not dry_run:
         retry_failed(planned, roots)
-    with View(planned) as view:
-        prepare_data(planned, roots, view.preparing)
-        summary = drive(planned, roots, local, tuple(sys.argv), view.show)
+    if executor is Where.slurm:
+        from mtp_bench.cli.cluster import Wish, run_on_slurm
+
+        wish = Wish(site, gpus_per_job, micro_batch, detach=detach, dry_run=dry_run)
+        summary = run_on_slurm(planned, roots, wish)
+    else:
+        summary = _run_here(planned, roots, workers, (gpus_per_job or 1, micro_batch))
+    if summary is None:
+        return
     write_plan(whole, suite_path(suite, results), roots)  # again, with the states it ended in
+    _tell(summary, "jobs go on in SLURM; " if executor is Where.slurm else "")
+
+
+def _refuse_mixed(executor: Where, site: str | None, detach: bool, workers: int | None) -> None:
+    """No option is silently without effect."""
+    from mtp_bench.errors import UserError
+
+    if executor is Where.local and (detach or "--site" in sys.argv):
+        raise UserError("--site and --detach are for --executor slurm")
+    if executor is Where.slurm and workers is not None:
+        raise UserError("--workers is for this machine: set 'parallelism' in the site profile")
+
+
+def _run_here(
+    planned: Plan, roots: Roots, workers: int | None, share: tuple[int, int | None]
+) -> Summary:
+    """``share``: a job's GPUs, and the images that each of them takes at once."""
+    from mtp_bench.cli.progress import View
+    from mtp_bench.executors.drive import drive
+    from mtp_bench.executors.local import LocalExecutor
+    from mtp_bench.executors.prepare import check_resources, prepare_data
+    from mtp_bench.suite.site import KINDS
+
+    local = LocalExecutor(workers, *share)
+    told = check_resources(planned, dict.fromkeys(KINDS, local.resources))
+    with View(planned) as view:
+        for line in told:
+            view.say(line)
+        prepare_data(planned, roots, view.preparing)
+        return drive(planned, roots, local, tuple(sys.argv), view.show)
+
+
+def _tell(summary: Summary, meanwhile: str) -> None:
+    """How it ended; exit 1 where not all is well."""
     for failure in summary.failures:
         print(
             f"{failure.state}: {failure.job}: {failure.message or 'see its log'} "
@@ -123,7 +169,7 @@ def run(
             file=sys.stderr,
         )
     if summary.interrupted:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print(f"stopped; {meanwhile}the same command goes on from here", file=sys.stderr)
     if summary.failures:
         print("'--retry-failed' runs these again", file=sys.stderr)
     if summary.failures or summary.interrupted:

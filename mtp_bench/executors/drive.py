@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from mtp_bench.errors import UserError
+from mtp_bench.executors.outcome import Snapshot, Summary, blocked, failures, say_last
 from mtp_bench.executors.prepare import write_job
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.scalars import read_progress
-from mtp_bench.store.states import (
-    ENDED,
-    FAILED,
-    State,
-    StateFile,
-    read_state_file,
-    state_of,
-    write_state,
-)
+from mtp_bench.store.states import ENDED, State, state_of
 from mtp_bench.suite.plan import Job, Plan
 from mtp_bench.suite.schema import Resources, Roots
 
@@ -44,31 +37,6 @@ class Executor(Protocol):
     def ended(self, running: Any) -> int | None: ...
 
     def stop(self, running: Any, *, at_once: bool = False) -> None: ...
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What is going on: the state of every job, and how far the running ones are."""
-
-    states: dict[str, State]
-    progress: dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Failure:
-    job: str
-    state: State
-    message: str
-    log: Path
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How a run ended."""
-
-    states: dict[str, State]
-    failures: tuple[Failure, ...]
-    interrupted: bool
 
 
 @dataclass
@@ -146,7 +114,7 @@ def drive(
             signal.signal(number, handler)
     states = run.states()
     tell(Snapshot(states, {}))
-    return Summary(states, tuple(_failures(run, states)), run.stopping)
+    return Summary(states, failures(run.roots, states, run.broken), run.stopping)
 
 
 def _step(run: _Run) -> bool:
@@ -161,12 +129,10 @@ def _step(run: _Run) -> bool:
     if run.stopping:
         return bool(run.mine)
     states = run.states()
-    for job in _blocked(run.plan.jobs, states):
-        needed = next(n for n in job.needs if states[n] in FAILED)
-        state = StateFile(state="cancelled", message=f"needs {needed}, which failed")
-        with run.containing(job.id):
-            write_state(run.paths(job.id), state)
-        run.look_again(job.id)
+    for identity, message in blocked(run.plan.jobs, states):
+        with run.containing(identity):
+            say_last(run.roots, identity, "cancelled", message)
+        run.look_again(identity)
     states = run.states()
     for job in run.plan.jobs:
         if len(run.mine) >= run.executor.capacity or run.stopping:
@@ -189,12 +155,6 @@ def _start(run: _Run, job: Job) -> None:
         run.executor.stop(running)
 
 
-def _blocked(jobs: Iterable[Job], states: dict[str, State]) -> list[Job]:
-    return [
-        j for j in jobs if states[j.id] == "pending" and any(states[n] in FAILED for n in j.needs)
-    ]
-
-
 def _after(run: _Run, job: str, code: int) -> None:
     """A worker writes its own end; one that was killed could not."""
     paths = run.paths(job)
@@ -204,35 +164,12 @@ def _after(run: _Run, job: str, code: int) -> None:
     outside = code in (-signal.SIGKILL, -signal.SIGTERM)
     if outside and run.deaths[job] <= RESTARTS:
         return
-    last = read_state_file(paths)
     ended = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     times = f" {run.deaths[job]} times" if run.deaths[job] > 1 else ""
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""
     message = f"the worker was {ended}{times}{hint}"
-    write_state(paths, last.model_copy(update={"state": "failed", "message": message}))
+    say_last(run.roots, job, "failed", message)
 
 
 def _running(run: _Run) -> list[str]:
     return [job for job, state in run.states().items() if state == "running"]
-
-
-def _failures(run: _Run, states: dict[str, State]) -> list[Failure]:
-    found = []
-    for job, state in states.items():
-        if state in FAILED:
-            paths = run.paths(job)
-            message = run.broken.get(job) or read_state_file(paths).message
-            found.append(Failure(job, state, message, paths.log))
-    return found
-
-
-def retry_failed(plan: Plan, roots: Roots) -> list[str]:
-    """Put failed and cancelled jobs back to pending; their attempts stay on record."""
-    again = []
-    for job in plan.jobs:
-        paths = job_paths(roots, job.id)
-        if state_of(paths) in FAILED:
-            last = read_state_file(paths)
-            write_state(paths, last.model_copy(update={"state": "pending", "message": ""}))
-            again.append(job.id)
-    return again

@@ -6,7 +6,6 @@ One job a GPU (or ``gpus_per_job``), or one worker of one thread a CPU core.
 from __future__ import annotations
 
 import contextlib
-import math
 import multiprocessing
 import os
 import re
@@ -19,12 +18,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from mtp_bench.errors import UserError
+from mtp_bench.executors.prepare import checkpoint_seconds
 from mtp_bench.profiling.nvidia import query
 from mtp_bench.suite.schema import Resources
-from mtp_bench.worker import run_in_process
+from mtp_bench.worker import THREAD_VARIABLES, run_in_process
 
 PRELOAD = "mtp_bench.mm.preload"
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def visible_gpus() -> list[str]:
@@ -79,7 +78,7 @@ class LocalExecutor:
             threads=max(1, cores // len(gpus)) if gpus else 1,
             loader_workers=loaders,
             micro_batch=micro_batch,
-            checkpoint_seconds=_checkpoint_seconds(),
+            checkpoint_seconds=checkpoint_seconds(),
         )
         # Libraries ask for GPUs while they are imported; asked through the driver's library
         # (NVML), that does not spoil CUDA for the processes that are forked afterwards.
@@ -145,18 +144,6 @@ class LocalExecutor:
             if process.exitcode is None and process.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
-
-
-def _checkpoint_seconds() -> float:
-    """How often a job saves, where ``MTP_BENCH_CHECKPOINT_SECONDS`` says so."""
-    said = os.environ.get("MTP_BENCH_CHECKPOINT_SECONDS", "120")
-    try:
-        seconds = float(said)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < math.inf:
-        raise UserError(f"MTP_BENCH_CHECKPOINT_SECONDS={said}: must be a number of seconds")
-    return seconds
 
 
 def _free_port() -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,25 +19,71 @@ from mtp_bench.store.paths import job_paths
 from mtp_bench.store.states import state_of
 from mtp_bench.suite.plan import Job, Plan
 from mtp_bench.suite.schema import JobFile, Resources, Roots
+from mtp_bench.suite.site import KINDS, Kind, SiteProfile
 
 Say = Callable[[str, int, int], None]
 
 
-def check_resources(plan: Plan, resources: Resources) -> None:
-    """Refuse before the first job what this machine cannot run as it is asked to."""
+def checkpoint_seconds() -> float:
+    """How often a job saves, where ``MTP_BENCH_CHECKPOINT_SECONDS`` says so."""
+    said = os.environ.get("MTP_BENCH_CHECKPOINT_SECONDS", "120")
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"MTP_BENCH_CHECKPOINT_SECONDS={said}: must be a number of seconds")
+    return seconds
+
+
+def site_resources(
+    site: SiteProfile, processes: int | None, micro_batch: int | None
+) -> dict[Kind, Resources]:
+    """What each kind of job is given on a cluster; ``processes`` overrules the site's own number.
+
+    Raises:
+        UserError: where they cannot fill the site's nodes evenly.
+    """
+    found = {}
+    for kind in KINDS:
+        count = processes or site.processes_of(kind)
+        site.layout(count)
+        gpus = site.gpus is not None
+        found[kind] = Resources(
+            processes=count,
+            device="cuda" if gpus else "cpu",
+            threads=site.cpus,
+            loader_workers=min(8, max(1, site.cpus - 1)) if gpus else 0,
+            micro_batch=micro_batch,
+            checkpoint_seconds=checkpoint_seconds(),
+        )
+    return found
+
+
+def check_resources(plan: Plan, by_kind: Mapping[Kind, Resources]) -> list[str]:
+    """Refuse before the first job what this machine, or site, cannot run as it is asked to.
+
+    Returns how the batches are made up, where that is another way than the protocols' own.
+    """
     problems: dict[str, None] = {}
+    told: dict[str, None] = {}
     for job in plan.jobs:
         protocol, cell = job.spec.protocol, f"{job.spec.dataset}, {job.spec.backbone}"
         if protocol is None:
             continue
+        resources = by_kind[job.spec.kind]
         if protocol.precision == "fp16" and resources.device == "cpu":
             problems[f"{cell}: fp16 needs a GPU: use precision bf16 or fp32"] = None
         try:
-            resources.split(protocol.batch_size)
+            line = resources.batch_line(protocol)
         except ValueError as error:
             problems[f"{cell}: {error}"] = None
+        else:
+            if resources.processes > 1 or resources.micro_batch:
+                told[f"{job.spec.dataset}: {line}"] = None
     if problems:
         raise UserError(*problems)
+    return list(told)
 
 
 def prepare_data(plan: Plan, roots: Roots, say: Say) -> None:
@@ -69,7 +116,14 @@ def write_job(job: Job, resources: Resources, roots: Roots, command: tuple[str, 
     make_folder(paths.run)
     if any(paths.checkpoints.glob("iter_*.pth")):
         resources = _as_begun(paths.job_file, resources)
-    file = JobFile(id=job.id, spec=job.spec, resources=resources, roots=roots, command=command)
+    file = JobFile(
+        id=job.id,
+        spec=job.spec,
+        resources=resources,
+        roots=roots,
+        command=command,
+        needs=job.needs,
+    )
     write_atomically(paths.job_file, file.model_dump_json(indent=1))
     return paths.job_file
 

@@ -82,10 +82,9 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     if int(os.environ.get("RANK", "0")) == 0:
         write_atomically(paths.config, text)
     counts = ", ".join(f"{count:,} {split}" for split, count in data.counts().items())
-    resources = job.resources
     print(
-        f"{job.id}: {counts} images ({data.split_source}); {resources.processes} process(es) on "
-        f"{resources.device}, {course.total} iterations of {_split(job)[0]} images each",
+        f"{job.id}: {counts} images ({data.split_source}); {course.total} iterations on "
+        f"{job.resources.device}; {job.resources.batch_line(job.spec.settings)}",
         flush=True,
     )
     found = checkpoints.newest_whole(paths.checkpoints)
@@ -141,7 +140,8 @@ def _check_device(job: JobFile) -> None:
 def _join_processes(device: str) -> None:
     """As the environment says (torchrun's variables); mmengine's own way needs a GPU."""
     if device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        # Where a scheduler shows each process one GPU, that one is number 0 for all of them.
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import resource
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,6 +110,8 @@ class JobHook(Hook):
             scalars.cut(self._paths.scalars, self._resumed_at)
 
     def before_train(self, runner: Any) -> None:
+        if self._generators is None and is_main_process():
+            scalars.cut(self._paths.scalars, 0)  # of an attempt that was lost before it saved
         self._mark = time.perf_counter()
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -268,6 +271,7 @@ class JobHook(Hook):
             "images_per_s": rate,
             "eta_seconds": left / rate if rate else 0.0,
             "time": time.time(),
+            "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
         scalars.write_progress(self._paths.progress, progress)
 

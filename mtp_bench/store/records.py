@@ -86,6 +86,10 @@ class Provenance(Model):
     threads: int
     micro_batch: int
     accumulation: int
+    effective_batch: int | None = None
+    """Processes x micro-batch x accumulation; None in records older than the field."""
+    learning_rate: float | None = None
+    """The largest, for that batch; the protocol's."""
     seeds: dict[str, int]
     data_fingerprint: str
     data_counts: dict[str, int]
@@ -106,6 +110,8 @@ class Attempt(Model):
     from_iteration: int
     seconds: float
     gpus: int = 0
+    slurm: str | None = None
+    """The scheduler's id of the job that made the attempt."""
 
 
 class Record(Model):
@@ -145,6 +151,14 @@ def read_record(path: Path) -> Record:
         if "record_version" in record.model_fields_set:
             return record
     return _read_slowly(path, blob)
+
+
+def read_seconds(path: Path) -> float:
+    """How long a finished job took, all attempts together; 0 where its record cannot be read."""
+    try:
+        return float(json.loads(path.read_bytes())["compute"]["wall_hours"]) * 3600
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _read_slowly(path: Path, blob: bytes) -> Record:

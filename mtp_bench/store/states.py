@@ -31,6 +31,10 @@ class StateFile(Model):
     state: State = "pending"
     message: str = ""
     attempts: tuple[Attempt, ...] = ()
+    submission: int | None = None
+    """Number of the last submission to a scheduler; one that ended is told by the scheduler."""
+    task: int = 0
+    """Place of the job in that submission."""
 
 
 def now() -> str:
@@ -54,22 +58,31 @@ def write_state(paths: JobPaths, state: StateFile) -> None:
     faults.point("state.after")
 
 
-def state_of(paths: JobPaths) -> State:
-    """The state of a job as the disk has it.
+def look(paths: JobPaths) -> tuple[State, StateFile]:
+    """The state of a job as the disk has it, and its last word.
 
     A worker that was killed leaves ``running`` behind and no live lock: such a job is pending
-    again.
+    again, or submitted where a scheduler has it, which alone knows whether it still does.
     """
     if paths.record.exists():
-        return "done"
-    if lock.holder(paths.run) is not None:
-        return "running"
-    last = read_state_file(paths).state
-    return "pending" if last in ("running", "done") else last
+        return "done", StateFile()
+    held = lock.holder(paths.run) is not None
+    last = read_state_file(paths)
+    if held:
+        return "running", last
+    if last.state not in ("pending", "submitted", "running", "done"):
+        return last.state, last
+    return ("pending" if last.submission is None else "submitted"), last
+
+
+def state_of(paths: JobPaths) -> State:
+    """The state of a job as the disk has it."""
+    return look(paths)[0]
 
 
 def end_attempt(state: StateFile, outcome: State, message: str, seconds: float) -> StateFile:
     """The state file after an attempt has ended."""
     *before, last = state.attempts
     closed = last.model_copy(update={"ended": now(), "outcome": outcome, "seconds": seconds})
-    return StateFile(state=outcome, message=message, attempts=(*before, closed))
+    update = {"state": outcome, "message": message, "attempts": (*before, closed)}
+    return state.model_copy(update=update)

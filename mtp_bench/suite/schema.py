@@ -329,6 +329,14 @@ class Resources(Model):
             )
         return micro, batch // (micro * self.processes)
 
+    def batch_line(self, protocol: Protocol) -> str:
+        """How the effective batch is made up, and the learning rate that goes with it."""
+        micro, times = self.split(protocol.batch_size)
+        return (
+            f"batch {protocol.batch_size} = {self.processes} process(es) x {micro} images x "
+            f"{times} accumulated, learning rate {protocol.lr:g} as the protocol has it for it"
+        )
+
 
 class Roots(Model):
     """The folders of one invocation, as absolute paths."""
@@ -349,3 +357,5 @@ class JobFile(Model):
     resources: Resources
     roots: Roots
     command: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    """Jobs whose records must be there before this one starts."""

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from mtp_bench.executors.local import PRELOAD, THREAD_VARIABLES
+from mtp_bench.executors.local import PRELOAD
 from mtp_bench.executors.prepare import write_job
 from mtp_bench.store import scalars
 from mtp_bench.store.paths import JobPaths, job_paths
 from mtp_bench.suite.load import load_suite
 from mtp_bench.suite.plan import make_plan
 from mtp_bench.suite.schema import Resources, Roots
-from mtp_bench.worker import run_in_process
+from mtp_bench.worker import THREAD_VARIABLES, run_in_process
 
 for _variable in THREAD_VARIABLES:
     os.environ[_variable] = "1"

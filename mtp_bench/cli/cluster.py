@@ -1,0 +1,70 @@
+"""``run --executor slurm``: print the batch scripts, submit, and watch or return."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mtp_bench.cli.options import site_path
+
+if TYPE_CHECKING:
+    from mtp_bench.executors.dispatch import Cluster
+    from mtp_bench.executors.outcome import Summary
+    from mtp_bench.suite.plan import Plan
+    from mtp_bench.suite.schema import Roots
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for."""
+
+    site: str | None
+    processes: int | None
+    micro_batch: int | None
+    detach: bool
+    dry_run: bool
+
+
+def run_on_slurm(planned: Plan, roots: Roots, wish: Wish) -> Summary | None:
+    """Submit what is not done; None where nothing is to be watched."""
+    from mtp_bench.cli.progress import View
+    from mtp_bench.executors.dispatch import Cluster, scripts
+    from mtp_bench.executors.prepare import check_resources, prepare_data, site_resources
+    from mtp_bench.suite.site import load_site
+
+    site = load_site(site_path(wish.site))
+    resources = site_resources(site, wish.processes, wish.micro_batch)
+    told = check_resources(planned, resources)
+    with View(planned) as view:
+        for line in told:
+            view.say(line)
+        run = Cluster(planned, roots, site, resources, tuple(sys.argv), view.say)
+        if wish.dry_run:
+            print("\n".join(scripts(run)))
+            return None
+        prepare_data(planned, roots, view.preparing)
+        return _submit(run, view, detach=wish.detach)
+
+
+def _submit(run: Cluster, view: object, *, detach: bool) -> Summary | None:
+    from mtp_bench.cli.progress import View
+    from mtp_bench.errors import UserError
+    from mtp_bench.executors.cluster import act, look, summary, watch
+
+    assert isinstance(view, View)
+    look(run)
+    if any(state == "pending" for state in run.states().values()) and not shutil.which("sbatch"):
+        raise UserError("sbatch: not found: run this where jobs are submitted to SLURM")
+    sent = act(run, wait=True)
+    if sent:
+        arrays = {s.submission.slurm_id for s in run.standings.values() if s.submission}
+        numbers = ", ".join(sorted(a for a in arrays if a))
+        view.say(f"submitted {len(sent)} jobs (SLURM: {numbers})")
+    if not detach:
+        return watch(run, view.show)
+    left = [job for job, state in run.states().items() if state == "pending"]
+    if left:
+        print(f"{len(left)} jobs wait for others or for SLURM: run again", file=sys.stderr)
+    return summary(run, stopped=bool(left))

@@ -1,0 +1,144 @@
+"""What ``status`` tells and ``cancel`` does: by the disk, and by the scheduler where jobs wait."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtp_bench.cli.progress import clock, describe
+from mtp_bench.executors import scheduler
+from mtp_bench.executors.endings import Again, End
+from mtp_bench.executors.outcome import say_last
+from mtp_bench.executors.standing import Standing, Standings, consult, on_disk
+from mtp_bench.store.paths import job_paths
+from mtp_bench.store.records import read_seconds
+from mtp_bench.store.scalars import read_progress
+from mtp_bench.store.states import ENDED, State
+
+if TYPE_CHECKING:
+    from mtp_bench.suite.plan import Plan
+    from mtp_bench.suite.schema import Roots
+
+FOLLOW_SECONDS = 5.0
+SAMPLE = 200
+"""So many records are enough for how long a job takes."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job."""
+
+    job: str
+    state: State
+    message: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """All jobs, what they sum up to, and why the scheduler did not answer where it did not."""
+
+    rows: tuple[Row, ...]
+    summary: str
+    silence: str
+
+
+def report_of(planned: Plan, roots: Roots) -> Told:
+    """The disk's states, with what the scheduler knows of those that it should have."""
+    asked = consult(on_disk(planned, roots), roots)
+    left: list[float] = []
+    rows = []
+    for job, standing in asked.jobs.items():
+        progress = (
+            read_progress(job_paths(roots, job).progress) if standing.state == "running" else {}
+        )
+        left += [float(progress["eta_seconds"])] if progress.get("eta_seconds") else []
+        rows.append(_row(job, standing, describe(progress)))
+    counts = Counter(row.state for row in rows)
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+    silence = asked.silence and f"SLURM does not answer ({asked.silence}): states are the disk's"
+    return Told(tuple(rows), summary + _eta(rows, left, roots), silence)
+
+
+def _row(job: str, standing: Standing, progress: str) -> Row:
+    """A job that left the queue is told as it will be judged."""
+    state, seen, verdict = standing.state, standing.seen, standing.verdict
+    where = f" (SLURM job {standing.task}" if standing.task else ""
+    if state == "running":
+        on = f"{where} on {seen.nodes})" if seen and where else f"{where})" if where else ""
+        return Row(job, state, progress + on)
+    if state == "done":
+        return Row(job, state, "")
+    if isinstance(verdict, End):
+        return Row(job, verdict.state, verdict.message)
+    if isinstance(verdict, Again):
+        return Row(job, "pending", f"{verdict.why}: run submits it again")
+    if seen is not None:
+        reason = "starting" if seen.state == "RUNNING" else seen.reason
+        return Row(job, state, f"{seen.state}: {reason}{where})")
+    return Row(job, state, standing.last.message)
+
+
+def _eta(rows: Iterable[Row], left: list[float], roots: Roots) -> str:
+    """Time left, by the median of the finished jobs and as many at once as run now."""
+    listed = list(rows)
+    done = [row.job for row in listed if row.state == "done"]
+    waiting = sum(row.state in ("pending", "submitted") for row in listed)
+    running = sum(row.state == "running" for row in listed)
+    if not running or (waiting and not done):
+        return ""
+    each = [read_seconds(job_paths(roots, job).record) for job in done[:SAMPLE]] if waiting else []
+    typical = statistics.median(each) if each else 0.0
+    seconds = (sum(left) + waiting * typical) / running
+    basis = f"; a job takes {clock(typical)}, {running} at once" if each else ""
+    return f"; about {clock(seconds)} left{basis}"
+
+
+def follow_along(planned: Plan, roots: Roots) -> None:
+    """Tell every change until all jobs have ended."""
+    before: dict[str, str] = {}
+    summary = silence = ""
+    while True:
+        told = report_of(planned, roots)
+        if told.silence != silence:
+            silence = told.silence
+            print(silence or "SLURM answers again", file=sys.stderr)
+        for row in told.rows:
+            if row.state == "running" or before.get(row.job) != row.state:
+                print(f"{row.state:9}  {row.job}  {row.message}".rstrip())
+        before = {row.job: row.state for row in told.rows}
+        if told.summary != summary:
+            summary = told.summary
+            print(summary, flush=True)
+        if all(state in ENDED for state in before.values()):
+            return
+        time.sleep(FOLLOW_SECONDS)
+
+
+def cancel_all(planned: Plan, roots: Roots) -> None:
+    """Running jobs are asked to checkpoint and stop; waiting ones leave the queue."""
+    asked: Standings = consult(on_disk(planned, roots), roots)
+    waiting: list[str] = []
+    for job, standing in asked.jobs.items():
+        paths = job_paths(roots, job)
+        if standing.state == "running":
+            Path(paths.run / "cancel").touch()
+            print(f"asked to stop: {job}")
+        elif standing.state in ("pending", "submitted"):
+            say_last(roots, job, "cancelled", "cancelled by the user")
+            print(f"cancelled: {job}")
+            waiting += [standing.task] if standing.task and standing.verdict is None else []
+    try:
+        if waiting:
+            scheduler.cancel(waiting)
+    except scheduler.NoAnswer as error:
+        print(
+            f"SLURM does not answer ({error}): {len(waiting)} jobs stay in its queue, and end by "
+            "themselves as they start",
+            file=sys.stderr,
+        )

@@ -1,0 +1,185 @@
+"""A plan on a cluster: submit what is ready, in arrays, and watch until nothing is left to do.
+
+Each pass reads the disk, asks the scheduler about the jobs that it should have, and acts: under
+one lock, so that two who run the same suite submit nothing twice. Nothing is remembered but how
+often a job was tried; the process can die at any time, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mtp_bench.errors import UserError
+from mtp_bench.executors.dispatch import Cluster, containing, ready, submit_ready
+from mtp_bench.executors.endings import Again, End
+from mtp_bench.executors.outcome import Snapshot, Summary, blocked, failures, say_last
+from mtp_bench.executors.standing import Standing, Standings, consult, on_disk
+from mtp_bench.store import lock, submissions
+from mtp_bench.store.paths import job_paths
+from mtp_bench.store.scalars import read_progress
+from mtp_bench.store.states import ENDED, read_state_file, write_state
+
+LOOK_SECONDS = 1.0
+ASK_SECONDS = (2.0, 30.0)
+"""The queue is asked so often: at first and after every change, and when nothing changes."""
+
+
+def look(run: Cluster) -> None:
+    """Read the disk; ask the scheduler when it is time to. A change makes that sooner."""
+    before = run.states()
+    done = [job for job, state in before.items() if state == "done"]
+    fresh = on_disk(run.plan, run.roots, done)
+    if {job: s.state for job, s in fresh.items()} != before:
+        run.pause = ASK_SECONDS[0]
+    if time.monotonic() - run.asked < run.pause:
+        run.standings = fresh
+        return
+    run.standings = _asked(run, fresh).jobs
+    for job, standing in fresh.items():
+        found = run.standings[job].submission
+        if found is not None and found != standing.submission:
+            with containing(run, job):  # its author died before noting the scheduler's id
+                submissions.write(Path(run.roots.runs), found)
+
+
+def _asked(run: Cluster, fresh: dict[str, Standing]) -> Standings:
+    answer = consult(fresh, run.roots)
+    run.asked = time.monotonic()
+    run.pause = min(ASK_SECONDS[1], run.pause * 1.5)
+    if answer.silence:
+        run.tell_once(f"SLURM does not answer ({answer.silence}): going on by the disk")
+    elif run.said:
+        run.tell_once("SLURM answers again")
+        run.said = ""
+    return answer
+
+
+def act(run: Cluster, *, wait: bool = False) -> list[str]:
+    """Judge what left the queue and submit what is ready; the jobs that were submitted.
+
+    Somebody else's pass is waited for, or left alone. ``UserError`` where the scheduler refuses.
+    """
+    if not (_due(run) or ready(run)):
+        return []
+    try:
+        return _act_alone(run, wait=wait)
+    except OSError as error:  # not even the lock can be written
+        for unsent in ready(run):
+            run.broken[unsent.id] = f"{run.roots.runs}: cannot be written ({error.strerror})"
+        for job, standing in _due(run):
+            told = standing.verdict.message if isinstance(standing.verdict, End) else str(error)
+            run.broken[job] = told
+        return []
+
+
+def _act_alone(run: Cluster, *, wait: bool) -> list[str]:
+    with _alone(run, wait=wait) as mine:
+        if not mine:
+            return []
+        run.standings = _asked(run, on_disk(run.plan, run.roots)).jobs
+        for job, standing in _due(run):
+            with containing(run, job):
+                _settle(run, job, standing)
+        run.standings = on_disk(run.plan, run.roots)
+        while stuck := blocked(run.plan.jobs, run.states()):
+            for job, message in stuck:
+                with containing(run, job):
+                    say_last(run.roots, job, "cancelled", message)
+            run.standings = on_disk(run.plan, run.roots)
+        return submit_ready(run)
+
+
+@contextmanager
+def _alone(run: Cluster, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of all submissions to these run folders."""
+    folder = submissions.root(Path(run.roots.runs))
+    taken = lock.acquire(folder)
+    while taken is None and wait:
+        run.tell_once(f"waiting for another submission to {run.roots.runs}")
+        time.sleep(LOOK_SECONDS)
+        taken = lock.acquire(folder)
+    if taken is None:
+        yield False
+        return
+    with taken:
+        yield True
+
+
+def _due(run: Cluster) -> list[tuple[str, Standing]]:
+    """Jobs that left the queue without a last word, or that wait for one which failed."""
+    stuck = {job for job, _ in blocked(run.plan.jobs, run.states())}
+    return [
+        (job, standing)
+        for job, standing in run.standings.items()
+        if (standing.verdict is not None or job in stuck) and job not in run.broken
+    ]
+
+
+def _settle(run: Cluster, job: str, standing: Standing) -> None:
+    """Give a job its last word, or back to those that wait to be submitted."""
+    verdict = standing.verdict
+    if verdict is None:
+        return
+    if not isinstance(verdict, Again):
+        say_last(run.roots, job, verdict.state, verdict.message)
+        return
+    tries = run.tries.get(job, 0)
+    if verdict.counts and tries >= run.site.retries:
+        say_last(run.roots, job, "failed", f"{verdict.why}; given up after {tries} more tries")
+        return
+    if verdict.counts:
+        run.tries[job] = tries + 1
+    if verdict.avoid:
+        run.avoid[job] = tuple(dict.fromkeys((*run.avoid.get(job, ()), verdict.avoid)))
+    run.say(f"again: {job}: {verdict.why}")
+    paths = job_paths(run.roots, job)
+    update = {"state": "pending", "submission": None}
+    write_state(paths, read_state_file(paths).model_copy(update=update))
+
+
+def watch(run: Cluster, tell: Callable[[Snapshot], None]) -> Summary:
+    """Until every job has ended. Ctrl-C ends the watching; the jobs go on in the queue."""
+    stopped = False
+
+    def on_signal(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not stopped:
+            began = time.monotonic()
+            look(run)
+            _act_again(run)
+            states = run.states()
+            running = [job for job, state in states.items() if state == "running"]
+            progress = {j: read_progress(job_paths(run.roots, j).progress) for j in running}
+            tell(Snapshot(states, progress))
+            if all(state in ENDED for state in states.values()):
+                break
+            # Many jobs on a slow file system are looked at less often.
+            time.sleep(max(LOOK_SECONDS, 5 * (time.monotonic() - began)))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return summary(run, stopped=stopped)
+
+
+def summary(run: Cluster, *, stopped: bool) -> Summary:
+    """How things stand."""
+    states = run.states()
+    return Summary(states, failures(run.roots, states, run.broken), stopped)
+
+
+def _act_again(run: Cluster) -> None:
+    """A refusal while others of our jobs wait, as by a limit on jobs, passes with time."""
+    try:
+        act(run)
+    except UserError as error:
+        if not any(state in ("submitted", "running") for state in run.states().values()):
+            raise
+        run.tell_once(f"{error}; tried again as the queue moves on")

@@ -1,0 +1,105 @@
+"""What to do about a job that left the queue without a last word on the disk.
+
+Classes of failure: what the infrastructure did is tried again, what the user or the code did is
+not, and neither is a job that ran out of memory, since another batch is another experiment.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mtp_bench.executors.scheduler import Seen
+from mtp_bench.store.states import State
+
+NOT_WRITABLE = 74
+TRY_LATER = 75
+STARVED = re.compile(r"oom[-_ ]kill|out of memory", re.IGNORECASE)
+LAUNCH = re.compile(r"launch|prolog|batch.?host", re.IGNORECASE)
+UNMET = frozenset(["Dependency", "DependencyNeverSatisfied"])
+LOST_NODE = frozenset(["NODE_FAIL", "BOOT_FAIL"])
+OUT_OF_TIME = frozenset(["TIMEOUT", "DEADLINE"])
+KILLED = frozenset(["0:9", "0:15", "137:0", "143:0"])
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Again:
+    """Submit it again."""
+
+    why: str
+    avoid: str = ""
+    """Nodes that have shown to be bad."""
+    counts: bool = True
+    """Whether this was one of its tries."""
+
+
+@dataclass(frozen=True)
+class End:
+    """The job's last word."""
+
+    state: State
+    message: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What an attempt left behind."""
+
+    task: str
+    """The scheduler's id of the job."""
+    began: bool
+    advanced: bool
+    """Whether it got further than where it began."""
+    rss_bytes: int
+    memory: str | None
+    """What each process was given, as the site profile has it."""
+    last_words: str
+    """The end of what it wrote to the scheduler's own log."""
+
+
+def judge(seen: Seen | None, trace: Trace) -> Again | End:
+    """``seen``: how the scheduler says it ended; None where it no longer knows the job."""
+    job = f"SLURM job {trace.task}"
+    if seen is None:
+        return Again(f"{job} left the queue without a word")
+    if seen.state == "CANCELLED" and seen.reason in UNMET:
+        return Again(f"{job} waited for one that did not end well", counts=False)
+    if seen.state == "CANCELLED":
+        return End("cancelled", f"cancelled in SLURM ({job})")
+    if seen.state == "OUT_OF_MEMORY" or STARVED.search(trace.last_words):
+        return End("oom", _starved(trace))
+    if seen.state in OUT_OF_TIME:
+        if trace.advanced:
+            return Again(f"{job} ran into its time limit")
+        return End("timeout", f"{job} got no further within its time limit: raise 'time'")
+    if seen.state in LOST_NODE:
+        return Again(f"{job}: {seen.state} on {seen.nodes}", seen.nodes)
+    if seen.state != "FAILED":  # PREEMPTED, COMPLETED without a record, and what later SLURMs add
+        return Again(f"{job} ended as {seen.state}, with no record")
+    return _failed(seen, trace, job)
+
+
+def _failed(seen: Seen, trace: Trace, job: str) -> Again | End:
+    code, _, signal = seen.exit_code.partition(":")
+    if code == str(TRY_LATER):
+        return Again(f"{job} stopped and was not requeued")
+    if code == str(NOT_WRITABLE):
+        return End("failed", f"{job} could not write to its folder: {trace.last_words}")
+    if LAUNCH.search(seen.reason) or signal == "53":
+        where = f" on {seen.nodes}" if seen.nodes else ""
+        return Again(f"{job} could not be started{where} ({seen.reason})", seen.nodes)
+    if seen.exit_code in KILLED:
+        return Again(f"{job} was killed")
+    ended = "ended" if trace.began else "ended before its worker began,"
+    return End("failed", f"{job} {ended} with exit code {seen.exit_code}: {trace.last_words}")
+
+
+def _starved(trace: Trace) -> str:
+    used = f"used at least {trace.rss_bytes / GIB:.2f} GiB of" if trace.rss_bytes else "needed more"
+    given = f"{trace.memory} for each process" if trace.memory else "what the cluster gives it"
+    than = "" if trace.rss_bytes else " than"
+    return (
+        f"out of memory: SLURM job {trace.task} {used}{than} {given}: raise 'memory' in the site "
+        "profile, or choose a smaller --micro-batch"
+    )

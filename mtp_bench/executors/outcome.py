@@ -1,0 +1,88 @@
+"""How a run goes and how it ended, whoever drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtp_bench.store.paths import job_paths
+from mtp_bench.store.states import (
+    FAILED,
+    State,
+    look,
+    read_state_file,
+    write_state,
+)
+from mtp_bench.suite.plan import Job, Plan
+from mtp_bench.suite.schema import Roots
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is going on: the state of every job, and how far the running ones are."""
+
+    states: dict[str, State]
+    progress: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    job: str
+    state: State
+    message: str
+    log: Path
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    states: dict[str, State]
+    failures: tuple[Failure, ...]
+    interrupted: bool
+
+
+def blocked(jobs: Iterable[Job], states: Mapping[str, State]) -> list[tuple[str, str]]:
+    """Jobs that wait for one which failed, and the words for it."""
+    found = []
+    for job in jobs:
+        needed = next((need for need in job.needs if states[need] in FAILED), None)
+        if needed is not None and states[job.id] in ("pending", "submitted"):
+            how = "was cancelled" if states[needed] == "cancelled" else "failed"
+            found.append((job.id, f"needs {needed}, which {how}"))
+    return found
+
+
+def say_last(roots: Roots, job: str, state: State, message: str) -> None:
+    """Write a job's last word; what is known of its attempts stays."""
+    paths = job_paths(roots, job)
+    last = read_state_file(paths)
+    write_state(paths, last.model_copy(update={"state": state, "message": message}))
+
+
+def failures(
+    roots: Roots, states: Mapping[str, State], broken: Mapping[str, str]
+) -> tuple[Failure, ...]:
+    """What to tell of each job that failed. ``broken``: folders that cannot be used, and why."""
+    found = []
+    for job, state in states.items():
+        if state in FAILED:
+            paths = job_paths(roots, job)
+            message = broken.get(job) or read_state_file(paths).message
+            found.append(Failure(job, state, message, paths.log))
+    return tuple(found)
+
+
+def retry_failed(plan: Plan, roots: Roots) -> list[str]:
+    """Put failed and cancelled jobs back to pending; their attempts stay on record."""
+    again = []
+    for job in plan.jobs:
+        paths = job_paths(roots, job.id)
+        state, last = look(paths)
+        if state in FAILED:
+            update = {"state": "pending", "message": "", "submission": None}
+            write_state(paths, last.model_copy(update=update))
+            again.append(job.id)
+    return again

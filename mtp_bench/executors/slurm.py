@@ -1,0 +1,151 @@
+"""The one place that speaks submitit: batch scripts, arrays, and the call that a node makes."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError
+from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
+
+from mtp_bench.errors import UserError
+from mtp_bench.executors import node
+from mtp_bench.executors.node import Terms
+from mtp_bench.suite.schema import Resources
+from mtp_bench.suite.site import Kind, SiteProfile
+from mtp_bench.worker import THREAD_VARIABLES
+
+TAIL_SECONDS = 60
+"""Processes of one job end together; a minute after the first one the rest is ended."""
+LEAST_WARNING = 30
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Jobs of one shape that are submitted together."""
+
+    number: int
+    name: str
+    kind: Kind
+    job_files: tuple[Path, ...]
+    after: tuple[str, ...] = ()
+    """Scheduler's ids of the jobs that all of them need."""
+    delay: int = 0
+    """Seconds until the first may start."""
+    avoid: tuple[str, ...] = ()
+    """Nodes that have shown to be bad."""
+
+
+def on_node(job_file: str, number: int, limit: float, margin: float, requeue: bool) -> None:
+    """What a node calls, once for each process of a job; it leaves no result but the job's own."""
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        # Which of the visible GPUs is whose is settled by the local rank, not by this.
+        environment = submitit.helpers.TorchDistributedEnvironment()
+        environment.export(set_cuda_visible_devices=False, overwrite=True)
+    code = node.run(Path(job_file), number, Terms(limit, margin, requeue))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _parameters(site: SiteProfile, resources: Resources, batch: Batch) -> dict[str, Any]:
+    """In submitit's words, which are sbatch's own with underscores."""
+    nodes, per_node = site.layout(resources.processes)
+    gpus: dict[str, Any] = {}
+    if site.gpus is not None and site.gpus.request == "gres":
+        gpus = {"gres": f"{site.gpus.name}:{per_node}"}
+    elif site.gpus is not None:
+        kind = f"{site.gpus.name}:" if site.gpus.name else ""
+        gpus = {"gpus_per_node": f"{kind}{per_node}"}
+    avoid = ",".join(dict.fromkeys((*site.exclude, *batch.avoid)))
+    threads = [f"export {name}={resources.threads}" for name in THREAD_VARIABLES]
+    given = {
+        "job_name": batch.name,
+        "partition": site.partition,
+        "account": site.account,
+        "qos": site.qos,
+        "constraint": site.constraint,
+        "exclude": avoid or None,
+        "time": site.limit(batch.kind),
+        "nodes": nodes,
+        "ntasks_per_node": per_node,
+        "cpus_per_task": site.cpus,
+        "mem": _times(site.memory, per_node),
+        **gpus,
+        # After the job's own deadline: a second warning, for jobs that did not look at the clock.
+        "signal_delay_s": max(LEAST_WARNING, site.margin_seconds - 2 * TAIL_SECONDS),
+        "setup": [*threads, *site.shell_lines()],
+        "array_parallelism": site.parallelism or len(batch.job_files),
+        "dependency": f"afterok:{':'.join(batch.after)}" if batch.after else None,
+        # srun does not inherit the number of CPUs from sbatch (since SLURM 22.05).
+        "srun_args": [
+            f"--cpus-per-task={site.cpus}",
+            "--kill-on-bad-exit=1",
+            f"--wait={TAIL_SECONDS}",
+            *site.srun,
+        ],
+        "additional_parameters": _further(site, batch),
+    }
+    # submitit's own default, a wckey named after itself, is refused where wckeys are checked
+    return {k: v for k, v in given.items() if v is not None} | {"wckey": None}
+
+
+def _further(site: SiteProfile, batch: Batch) -> dict[str, Any]:
+    further: dict[str, Any] = {"requeue" if site.requeue else "no-requeue": True, **site.sbatch}
+    if site.reservation is not None:
+        further["reservation"] = site.reservation
+    if batch.after:
+        further["kill-on-invalid-dep"] = "yes"
+    if batch.delay:
+        further["begin"] = f"now+{batch.delay}"
+    return further
+
+
+def _times(memory: str | None, count: int) -> str | None:
+    """A node's memory, from that of a process."""
+    if memory is None:
+        return None
+    number, unit = re.fullmatch(r"(\d+)(\D*)", memory).groups()  # type: ignore[union-attr]
+    return f"{int(number) * count}{unit}"
+
+
+def script(folder: Path, site: SiteProfile, resources: Resources, batch: Batch) -> str:
+    """The batch script of what ``submit`` would submit."""
+    count = len(batch.job_files)
+    command = f"{site.python_command(sys.executable)} -u -m submitit.core._submit {folder}"
+    text: str = _make_sbatch_string(
+        command=command,
+        folder=folder,
+        map_count=count if count > 1 else None,
+        **_parameters(site, resources, batch),
+    )
+    return text
+
+
+def submit(folder: Path, site: SiteProfile, resources: Resources, batch: Batch) -> str:
+    """Hand a batch to the scheduler; its id. ``UserError`` where the scheduler refuses it."""
+    limit, margin = 60.0 * site.limit(batch.kind), float(site.margin_seconds)
+    try:
+        executor = SlurmExecutor(folder, python=site.python_command(sys.executable))
+        executor.update_parameters(**_parameters(site, resources, batch))
+        calls: Sequence[Any] = executor.map_array(
+            on_node,
+            [str(path) for path in batch.job_files],
+            *([value] * len(batch.job_files) for value in (batch.number, limit, margin)),
+            [site.requeue] * len(batch.job_files),
+        )
+    except FailedJobError as error:
+        lines = [line for line in str(error).splitlines() if "sbatch: error" in line]
+        raise UserError(
+            f"SLURM refuses {len(batch.job_files)} jobs: "
+            f"{(lines or str(error).splitlines())[-1].removeprefix('sbatch: error: ')}"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
+    return str(calls[0].job_id).partition("_")[0]

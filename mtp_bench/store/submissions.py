@@ -1,0 +1,95 @@
+"""What was handed to a scheduler: ``runs/slurm/<number>/submission.json``, one a batch of jobs.
+
+It is written before the scheduler is asked (the intent, under a name that nothing else has) and
+again with the scheduler's id, so that a submission whose author died in between is found by name.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mtp_bench.store.files import make_folder, write_atomically
+from mtp_bench.store.paths import JobPaths
+from mtp_bench.store.states import read_state_file
+from mtp_bench.suite.schema import Model
+
+
+class Submission(Model):
+    """Jobs that were submitted together, in the order of their array."""
+
+    number: int
+    name: str
+    """The scheduler's name for it."""
+    cluster: str
+    jobs: tuple[str, ...]
+    memory: str | None
+    """What each process was given, as the site profile has it."""
+    host: str
+    user: str
+    time: float
+    """Seconds since the epoch."""
+    slurm_id: str | None = None
+    """None: nobody has noted yet whether the scheduler took it."""
+
+    def task_id(self, task: int) -> str | None:
+        """The scheduler's id of one of its jobs; an array of one is none."""
+        if self.slurm_id is None or len(self.jobs) == 1:
+            return self.slurm_id
+        return f"{self.slurm_id}_{task}"
+
+
+def root(runs: Path) -> Path:
+    """Where submissions lie; its lock keeps two from submitting at once."""
+    return runs / "slurm"
+
+
+def folder(runs: Path, number: int) -> Path:
+    """A submission's own: the scheduler's logs lie there too."""
+    return root(runs) / f"{number:06}"
+
+
+def read(runs: Path, number: int) -> Submission | None:
+    """One submission; None where there is none, or none that can be read."""
+    try:
+        text = (folder(runs, number) / "submission.json").read_text()
+        return Submission.model_validate_json(text)
+    except (OSError, ValidationError):
+        return None
+
+
+def log_of(runs: Path, submission: Submission, task: int) -> Path:
+    """What the scheduler caught of a job's first process, before and beside the job's own log."""
+    return folder(runs, submission.number) / f"{submission.task_id(task)}_0_log.err"
+
+
+def early_log(runs: Path, paths: JobPaths) -> Path | None:
+    """That of a job's last submission, where there is one and it says something."""
+    last = read_state_file(paths)
+    found = read(runs, last.submission) if last.submission is not None else None
+    if found is None or found.slurm_id is None:
+        return None
+    path = log_of(runs, found, last.task)
+    return path if path.exists() and path.stat().st_size else None
+
+
+def write(runs: Path, submission: Submission) -> None:
+    """Replace ``submission.json`` as a whole."""
+    path = folder(runs, submission.number) / "submission.json"
+    write_atomically(path, submission.model_dump_json())
+
+
+def next_number(runs: Path) -> int:
+    """A number, and its folder, that no submission had; call it under the lock of ``root``."""
+    make_folder(root(runs))
+    taken = [int(p.name) for p in root(runs).iterdir() if p.name.isdigit()]
+    number = max(taken, default=0) + 1
+    make_folder(folder(runs, number))
+    return number
+
+
+def new_name(number: int) -> str:
+    """A name that no other submission has, on any cluster."""
+    return f"mtp-bench-{number}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,254 @@
+"""Site profiles: how one cluster is used. Data and its words for the shell; nothing runs here.
+
+A profile is never part of what a job is: the same job has the same id on every site.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mtp_bench.errors import UserError, nearest
+from mtp_bench.suite import strict_yaml
+from mtp_bench.suite.load import validate
+from mtp_bench.suite.schema import Count, Model
+
+Kind = Literal["pretrain", "finetune"]
+KINDS: tuple[Kind, ...] = ("pretrain", "finetune")
+OURS = {
+    "array": "parallelism",
+    "begin": "backoff",
+    "chdir": "--runs",
+    "cpus-per-task": "cpus",
+    "error": "--runs",
+    "dependency": "the suite",
+    "gpus": "gpus",
+    "gpus-per-node": "gpus",
+    "gres": "gpus",
+    "job-name": "the suite",
+    "kill-on-invalid-dep": "the suite",
+    "mem": "memory",
+    "no-requeue": "requeue",
+    "nodes": "processes_per_node",
+    "ntasks-per-node": "processes_per_node",
+    "open-mode": "--runs",
+    "output": "--runs",
+    "parsable": "--detach",
+    "requeue": "requeue",
+    "signal": "stop_before",
+    "test-only": "--dry-run",
+    "time": "time",
+    "wrap": "setup",
+    **{key: key for key in ("partition", "account", "qos", "constraint", "reservation", "exclude")},
+}
+"""Flags of sbatch that are set from elsewhere, and from where."""
+_TIME = re.compile(
+    r"(?:(?P<days>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?"
+    r"|(?:(?P<h>\d+):)?(?P<m>\d+):(?P<s>\d+)|(?P<only>\d+))"
+)
+
+
+def seconds(text: str) -> int:
+    """SLURM's notation: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS (``man sbatch``)."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError(f"must be minutes, MM:SS, HH:MM:SS or D-HH[:MM[:SS]], not '{text}'")
+    part = {name: int(value or 0) for name, value in found.groupdict().items()}
+    hours = part["days"] * 24 + part["dh"] + part["h"]
+    minutes = hours * 60 + part["dm"] + part["m"] + part["only"]
+    return minutes * 60 + part["ds"] + part["s"]
+
+
+def _time(value: Any) -> Any:
+    """A bare number stands for minutes, as it does for SLURM."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _is_time(text: str) -> str:
+    seconds(text)
+    return text
+
+
+def _one_line(text: str) -> str:
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        raise ValueError("must be one line, without control characters")
+    return text
+
+
+def _is_name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text) is None:
+        raise ValueError("is no name of a variable")
+    return text
+
+
+def _is_flag(text: str) -> str:
+    if re.fullmatch(r"[a-z][a-z0-9-]*", text) is None:
+        raise ValueError("must be a long flag without its dashes, like 'mail-type'")
+    if text in OURS:
+        raise ValueError(f"is set by {OURS[text]}")
+    return text
+
+
+def _times(value: Any) -> Any:
+    """One for all kinds, or one for each."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ValueError("must be a time, or a mapping of kinds of jobs to times")
+    return dict.fromkeys(KINDS, _is_time(str(value)))
+
+
+def _counts(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("must be a number from 1 on, or a mapping of kinds of jobs to numbers")
+    return dict.fromkeys(KINDS, value)
+
+
+Line = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+Time = Annotated[str, BeforeValidator(_time), AfterValidator(_is_time)]
+Variable = Annotated[str, AfterValidator(_is_name)]
+Flag = Annotated[str, AfterValidator(_is_flag)]
+Node = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,\[\]-]+$")]
+Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*[KMGT]?$")]
+
+
+class Gpus(Model):
+    """How this cluster is asked for GPUs; each process of a job gets one."""
+
+    request: Literal["gres", "gpus"] = "gres"
+    """``gres``: ``--gres=NAME:N``; ``gpus``: ``--gpus-per-node=[NAME:]N``."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]*$")] = "gpu"
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.request == "gres" and not self.name:
+            raise ValueError("'gres' needs a name, like gpu or gpu:a100")
+        return self
+
+
+class Activate(Model):
+    """How the Python environment is entered on a node: one of the three."""
+
+    conda: Line | None = None
+    venv: Line | None = None
+    container: Line | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(value is not None for value in (self.conda, self.venv, self.container)) != 1:
+            raise ValueError("give exactly one of 'conda', 'venv' and 'container'")
+        return self
+
+
+class SiteProfile(Model):
+    """One cluster. slurm/README.md says what each key is for."""
+
+    partition: Line | None = None
+    account: Line | None = None
+    qos: Line | None = None
+    constraint: Line | None = None
+    reservation: Line | None = None
+    exclude: tuple[Node, ...] = ()
+    gpus: Gpus | None = None
+    processes: Annotated[dict[Kind, Count], BeforeValidator(_counts)] = Field(
+        default_factory=lambda: dict.fromkeys(KINDS, 1)
+    )
+    processes_per_node: Count = 1
+    cpus: Count = 1
+    """For each process, as ``memory`` is."""
+    memory: Memory | None = None
+    time: Annotated[dict[Kind, Time], BeforeValidator(_times)]
+    stop_before: Time = "5:00"
+    parallelism: Count | None = None
+    requeue: bool = True
+    retries: Annotated[int, Field(ge=0)] = 3
+    backoff: Time = "1:00"
+    setup: tuple[Line, ...] = ()
+    activate: Activate | None = None
+    python: Line | None = None
+    env: dict[Variable, Line | int | float | bool] = Field(default_factory=dict)
+    sbatch: dict[Flag, Line | int | Literal[True]] = Field(default_factory=dict)
+    srun: tuple[Line, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, given in (("time", set(self.time)), ("processes", set(self.processes))):
+            if missing := [kind for kind in KINDS if kind not in given]:
+                raise ValueError(f"'{name}' must say {' and '.join(missing)} too")
+        for kind in KINDS:
+            if self.limit(kind) * 60 <= 2 * self.margin_seconds:
+                raise ValueError(
+                    f"'stop_before' must be less than half of 'time' ({self.limit(kind)} minutes)"
+                )
+            try:
+                self.layout(self.processes_of(kind))
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return self
+
+    def limit(self, kind: Kind) -> int:
+        """Minutes that a job of this kind may take, as SLURM counts them: rounded up."""
+        return max(1, -(-seconds(self.time[kind]) // 60))
+
+    @property
+    def margin_seconds(self) -> int:
+        """So long before its limit a job stops by itself."""
+        return seconds(self.stop_before)
+
+    @property
+    def backoff_seconds(self) -> int:
+        """Waiting time before the first new try; four times longer after each further one."""
+        return seconds(self.backoff)
+
+    def processes_of(self, kind: Kind) -> int:
+        """Processes of a job of this kind, one GPU each where the site has some."""
+        return self.processes[kind]
+
+    def layout(self, processes: int) -> tuple[int, int]:
+        """Nodes, and processes on each; ``UserError`` where they cannot be filled evenly."""
+        if processes <= self.processes_per_node:
+            return 1, processes
+        nodes, rest = divmod(processes, self.processes_per_node)
+        if rest:
+            raise UserError(
+                f"{processes} processes do not fill nodes of {self.processes_per_node} evenly: "
+                f"take {nodes * self.processes_per_node} or {(nodes + 1) * self.processes_per_node}"
+            )
+        return nodes, self.processes_per_node
+
+    def shell_lines(self) -> list[str]:
+        """What is run on the node before the job: set-up, activation, variables."""
+        lines = [*self.setup]
+        if self.activate and self.activate.conda:
+            # 'conda activate' is a shell function, which a batch script does not have yet.
+            lines += ['eval "$(conda shell.bash hook)"']
+            lines += [f"conda activate {shlex.quote(self.activate.conda)}"]
+        if self.activate and self.activate.venv:
+            lines.append(f"source {shlex.quote(f'{self.activate.venv}/bin/activate')}")
+        return lines + [f"export {k}={shlex.quote(_plain(v))}" for k, v in self.env.items()]
+
+    def python_command(self, default: str) -> str:
+        """Shell words that start Python on a node. ``default``: the interpreter that submits."""
+        inside = "python" if self.activate else default
+        python = shlex.quote(self.python or inside)
+        container = self.activate.container if self.activate else None
+        return f"{container} {python}" if container else python
+
+
+def _plain(value: str | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def load_site(path: Path) -> SiteProfile:
+    """Read and check a profile. ``UserError`` holds every problem of the file, one a line."""
+    if not path.exists():
+        known = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        hint = nearest(str(path), known) if known else "give its path: --site FILE"
+        raise UserError(f"{path}: no such site profile: {hint}")
+    return validate(strict_yaml.read(path), SiteProfile)
