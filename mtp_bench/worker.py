@@ -5,16 +5,15 @@ python -m mtp_bench.worker runs/<job>/job.json
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import platform
+import re
 import signal
 import socket
 import sys
 import time
 import traceback
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,13 @@ from pydantic import ValidationError
 from mtp_bench import __version__, catalog
 from mtp_bench.errors import UserError
 from mtp_bench.store import faults, lock
+from mtp_bench.store.attempts import (
+    MOST_IDLE,
+    close_lost,
+    got_nowhere,
+    newest_checkpoint,
+    scheduler_id,
+)
 from mtp_bench.store.control import Control, Interrupted, LostLock, StopRequest
 from mtp_bench.store.paths import JobPaths, job_paths
 from mtp_bench.store.provenance import code_state, packages
@@ -43,6 +49,8 @@ from mtp_bench.store.states import (
     State,
     StateFile,
     end_attempt,
+    leave_word,
+    left_word,
     now,
     read_state_file,
     state_of,
@@ -53,10 +61,16 @@ from mtp_bench.suite.schema import JobFile
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Read by libraries while they are loaded: set before a worker starts."""
-EXIT: dict[str, int] = {"done": 0, "pending": 75, "running": 75}
-"""Exit code by the state a worker leaves; any other is 1. 75: try again later."""
-MOST_IDLE = 10
-"""So many attempts in a row that got no further: the next would not either."""
+TRY_LATER = 75
+EXIT: dict[str, int] = {"done": 0, "pending": TRY_LATER, "running": TRY_LATER}
+"""Exit code by the state a worker leaves; any other is 1."""
+WORD_SECONDS = 5.0
+PEERS = re.compile(
+    r"connection (closed|reset|refused)|broken pipe|timed out|DistBackendError|DistNetworkError"
+    r"|DistStoreError|address already in use",
+    re.IGNORECASE,
+)
+"""What the loss of another process looks like to the remaining ones, and a port that is taken."""
 
 
 def read_job(path: Path) -> JobFile:
@@ -89,7 +103,7 @@ def execute(path: Path, stop: StopRequest | None = None) -> State:
     with taken:
         if paths.record.exists():
             return "done"
-        return _attempt(job, paths, Control(taken, paths.run / "cancel", stop))
+        return _attempt(job, paths, Control(taken, paths.cancel, stop))
 
 
 def _follow(job: JobFile, paths: JobPaths, stop: StopRequest) -> State:
@@ -97,8 +111,18 @@ def _follow(job: JobFile, paths: JobPaths, stop: StopRequest) -> State:
     if paths.record.exists():
         return "done"
     stop.listen()
-    with contextlib.suppress(Interrupted):
-        _run(job, paths, Control(None, paths.run / "cancel", stop))
+    try:
+        _run(job, paths, Control(None, paths.cancel, stop))
+    except Interrupted:
+        return "running"
+    except Exception as error:
+        traceback.print_exc()
+        state, message = _judge_crash(error, job)
+        if state == "pending":
+            return "running"  # the first process has lost the same peer
+        leave_word(paths, state, message)
+        time.sleep(WORD_SECONDS)  # its end would take the first process along
+        raise
     return "running"
 
 
@@ -107,9 +131,9 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
     before = read_state_file(paths)
     if before.state == "cancelled":
         return "cancelled"
-    begun = _newest_checkpoint(paths)
-    closed = tuple(a if a.ended else _lost(a, paths) for a in before.attempts)
-    hindered = _unmet(job) or _stuck(closed, begun)
+    begun = newest_checkpoint(paths)
+    closed = tuple(a if a.ended else close_lost(a, paths) for a in before.attempts)
+    hindered = _unmet(job) or _idle(closed, begun)
     if hindered is not None:
         if hindered[0] == "timeout":  # counted once: when the user retries, it starts again
             closed = (*closed[:-1], closed[-1].model_copy(update={"outcome": "timeout"}))
@@ -123,10 +147,11 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
         from_iteration=begun,
         seconds=0.0,
         gpus=gpus,
-        slurm=_scheduled(),
+        slurm=scheduler_id(),
     )
     update = {"state": "running", "message": "", "attempts": (*closed, attempt)}
     state = before.model_copy(update=update)
+    paths.word.unlink(missing_ok=True)
     write_state(paths, state)
     started = time.monotonic()
     outcome, message = _outcome(job, paths, control, state, started)
@@ -138,6 +163,12 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
         return "running"
     write_state(paths, end_attempt(state, outcome, message, time.monotonic() - started))
     return outcome
+
+
+def _idle(attempts: tuple[Attempt, ...], begun: int) -> tuple[State, str] | None:
+    if not got_nowhere(attempts, begun):
+        return None
+    return "timeout", f"{MOST_IDLE} attempts in a row got no further than iteration {begun}"
 
 
 def _leave(paths: JobPaths, last: StateFile, state: State, message: str) -> State:
@@ -156,37 +187,6 @@ def _unmet(job: JobFile) -> tuple[State, str] | None:
         if state != "done":
             return "pending", f"needs {need}, which is {state}"
     return None
-
-
-def _stuck(attempts: tuple[Attempt, ...], begun: int) -> tuple[State, str] | None:
-    last = attempts[-MOST_IDLE:]
-    idle = all(a.outcome in ("pending", "lost") and a.from_iteration == begun for a in last)
-    if len(last) < MOST_IDLE or not idle:
-        return None
-    return "timeout", f"{MOST_IDLE} attempts in a row got no further than iteration {begun}"
-
-
-def _scheduled() -> str | None:
-    """SLURM's id of the job that this process runs in."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
-
-
-def _newest_checkpoint(paths: JobPaths) -> int:
-    """Where an attempt will go on, as far as names tell; the record's own attempt is exact."""
-    return max((int(p.stem[5:]) for p in paths.checkpoints.glob("iter_*.pth")), default=0)
-
-
-def _lost(attempt: Attempt, paths: JobPaths) -> Attempt:
-    """An attempt whose worker was killed: it lasted until its last sign of life."""
-    begun = datetime.fromisoformat(attempt.started)
-    try:
-        seen = datetime.fromtimestamp(paths.progress.stat().st_mtime, UTC)
-    except OSError:
-        seen = begun
-    seconds = max(0.0, (seen - begun).total_seconds())
-    ended = max(seen, begun).isoformat(timespec="seconds")
-    return attempt.model_copy(update={"ended": ended, "outcome": "lost", "seconds": seconds})
 
 
 def _outcome(
@@ -209,7 +209,7 @@ def _outcome(
         return "failed", "; ".join(error.lines)
     except Exception as error:  # whatever a job dies of must not take the run with it
         traceback.print_exc()
-        return _judge_crash(error, job.resources.split(job.spec.settings.batch_size)[0])
+        return _judge_crash(error, job)
 
 
 def _stopped(paths: JobPaths, stop: StopRequest, begun: int) -> tuple[State, str]:
@@ -217,21 +217,38 @@ def _stopped(paths: JobPaths, stop: StopRequest, begun: int) -> tuple[State, str
         return "cancelled", "cancelled by the user"
     if "deadline" not in stop.reasons:
         return "pending", "stopped; it goes on from its checkpoint"
-    reached = _newest_checkpoint(paths)
+    reached = newest_checkpoint(paths)
     if reached <= begun:
         return "timeout", f"got no further than iteration {begun} within its time limit: raise it"
     return "pending", f"stopped before its time limit; it goes on from iteration {reached}"
 
 
-def _judge_crash(error: Exception, micro_batch: int) -> tuple[State, str]:
+def _judge_crash(error: Exception, job: JobFile) -> tuple[State, str]:
+    if isinstance(error, UserError):
+        return "failed", "; ".join(error.lines)
     first = (str(error).splitlines() or [""])[0]
     text = f"{type(error).__name__}: {first}"
     if type(error).__name__ == "TrainingFailed":
         return "failed", first
+    if job.resources.processes > 1 and (PEERS.search(text) or PEERS.search(str(error))):
+        return _peer_lost(job, text)
+    micro_batch, _ = job.resources.split(job.spec.settings.batch_size)
     ours = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
     if ours or "can't allocate memory" in str(error):
         return "oom", f"{text}: {smaller(micro_batch)}"
     return "failed", text
+
+
+def _peer_lost(job: JobFile, text: str) -> tuple[State, str]:
+    """What another process died of, where it says so within a moment; else it was killed."""
+    paths, until = job_paths(job.roots, job.id), time.monotonic() + WORD_SECONDS
+    first = os.environ.get("RANK", "0") == "0"
+    while first and time.monotonic() < until:
+        word = left_word(paths)
+        if word is not None:
+            return word.state, word.message
+        time.sleep(0.2)
+    return "pending", f"another process of this job was lost ({text})"
 
 
 def smaller(micro_batch: int) -> str:

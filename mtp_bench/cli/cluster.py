@@ -30,10 +30,13 @@ class Wish:
 def run_on_slurm(planned: Plan, roots: Roots, wish: Wish) -> Summary | None:
     """Submit what is not done; None where nothing is to be watched."""
     from mtp_bench.cli.progress import View
+    from mtp_bench.errors import UserError
     from mtp_bench.executors.dispatch import Cluster, scripts
     from mtp_bench.executors.prepare import check_resources, prepare_data, site_resources
     from mtp_bench.suite.site import load_site
 
+    if "%" in roots.runs:
+        raise UserError(f"--runs {roots.runs}: SLURM reads a % in a path as its own: rename it")
     site = load_site(site_path(wish.site))
     resources = site_resources(site, wish.processes, wish.micro_batch)
     told = check_resources(planned, resources)
@@ -59,9 +62,9 @@ def _submit(run: Cluster, view: object, *, detach: bool) -> Summary | None:
         raise UserError("sbatch: not found: run this where jobs are submitted to SLURM")
     sent = act(run, wait=True)
     if sent:
-        arrays = {s.submission.slurm_id for s in run.standings.values() if s.submission}
-        numbers = ", ".join(sorted(a for a in arrays if a))
-        view.say(f"submitted {len(sent)} jobs (SLURM: {numbers})")
+        given = (run.standings[job].submission for job in sent)
+        numbers = {found.slurm_id for found in given if found and found.slurm_id}
+        view.say(f"submitted {len(sent)} jobs (SLURM: {', '.join(sorted(numbers))})")
     if not detach:
         return watch(run, view.show)
     left = [job for job, state in run.states().items() if state == "pending"]

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtp_bench.cli.progress import clock, describe
@@ -127,7 +126,7 @@ def cancel_all(planned: Plan, roots: Roots) -> None:
     for job, standing in asked.jobs.items():
         paths = job_paths(roots, job)
         if standing.state == "running":
-            Path(paths.run / "cancel").touch()
+            paths.cancel.touch()
             print(f"asked to stop: {job}")
         elif standing.state in ("pending", "submitted"):
             say_last(roots, job, "cancelled", "cancelled by the user")

@@ -7,18 +7,18 @@ often a job was tried; the process can die at any time, and the next one goes on
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from mtp_bench.errors import UserError
-from mtp_bench.executors.dispatch import Cluster, containing, ready, submit_ready
+from mtp_bench.executors.dispatch import Cluster, containing, hold, ready, submit_ready
 from mtp_bench.executors.endings import Again, End
 from mtp_bench.executors.outcome import Snapshot, Summary, blocked, failures, say_last
 from mtp_bench.executors.standing import Standing, Standings, consult, on_disk
-from mtp_bench.store import lock, submissions
+from mtp_bench.store import submissions
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.scalars import read_progress
 from mtp_bench.store.states import ENDED, read_state_file, write_state
@@ -39,10 +39,10 @@ def look(run: Cluster) -> None:
         run.standings = fresh
         return
     run.standings = _asked(run, fresh).jobs
-    for job, standing in fresh.items():
-        found = run.standings[job].submission
-        if found is not None and found != standing.submission:
-            with containing(run, job):  # its author died before noting the scheduler's id
+    known = {s.submission for s in fresh.values()}
+    for found in {s.submission for s in run.standings.values()} - known:
+        if found is not None:  # its author died before noting the scheduler's id
+            with contextlib.suppress(UserError):
                 submissions.write(Path(run.roots.runs), found)
 
 
@@ -61,52 +61,49 @@ def _asked(run: Cluster, fresh: dict[str, Standing]) -> Standings:
 def act(run: Cluster, *, wait: bool = False) -> list[str]:
     """Judge what left the queue and submit what is ready; the jobs that were submitted.
 
-    Somebody else's pass is waited for, or left alone. ``UserError`` where the scheduler refuses.
+    Somebody else's pass is waited for, or left alone. A refusal while other jobs of ours are in
+    the queue, as by a limit on jobs, passes with time.
+
+    Raises:
+        UserError: where the scheduler refuses, and nothing is left to wait for.
     """
-    if not (_due(run) or ready(run)):
+    held = time.monotonic() < run.hold_until
+    if not (_due(run) or (ready(run) and not held)):
         return []
+    patience = _tell_waiting(run) if wait else None
     try:
-        return _act_alone(run, wait=wait)
+        with submissions.alone(Path(run.roots.runs), patience) as mine:
+            return _act_alone(run, held=held) if mine else []
+    except UserError as error:
+        if not any(state in ("submitted", "running") for state in run.states().values()):
+            raise
+        hold(run)
+        run.tell_once(f"{error}; tried again as the queue moves on")
     except OSError as error:  # not even the lock can be written
         for unsent in ready(run):
             run.broken[unsent.id] = f"{run.roots.runs}: cannot be written ({error.strerror})"
         for job, standing in _due(run):
             told = standing.verdict.message if isinstance(standing.verdict, End) else str(error)
             run.broken[job] = told
-        return []
+    return []
 
 
-def _act_alone(run: Cluster, *, wait: bool) -> list[str]:
-    with _alone(run, wait=wait) as mine:
-        if not mine:
-            return []
-        run.standings = _asked(run, on_disk(run.plan, run.roots)).jobs
-        for job, standing in _due(run):
+def _tell_waiting(run: Cluster) -> Callable[[], None]:
+    return lambda: run.tell_once(f"waiting for another submission to {run.roots.runs}")
+
+
+def _act_alone(run: Cluster, *, held: bool) -> list[str]:
+    run.standings = _asked(run, on_disk(run.plan, run.roots)).jobs
+    for job, standing in _due(run):
+        with containing(run, job):
+            _settle(run, job, standing)
+    run.standings = on_disk(run.plan, run.roots)
+    while stuck := blocked(run.plan.jobs, run.states()):
+        for job, message in stuck:
             with containing(run, job):
-                _settle(run, job, standing)
+                say_last(run.roots, job, "cancelled", message)
         run.standings = on_disk(run.plan, run.roots)
-        while stuck := blocked(run.plan.jobs, run.states()):
-            for job, message in stuck:
-                with containing(run, job):
-                    say_last(run.roots, job, "cancelled", message)
-            run.standings = on_disk(run.plan, run.roots)
-        return submit_ready(run)
-
-
-@contextmanager
-def _alone(run: Cluster, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock of all submissions to these run folders."""
-    folder = submissions.root(Path(run.roots.runs))
-    taken = lock.acquire(folder)
-    while taken is None and wait:
-        run.tell_once(f"waiting for another submission to {run.roots.runs}")
-        time.sleep(LOOK_SECONDS)
-        taken = lock.acquire(folder)
-    if taken is None:
-        yield False
-        return
-    with taken:
-        yield True
+    return [] if held else submit_ready(run)
 
 
 def _due(run: Cluster) -> list[tuple[str, Standing]]:
@@ -154,7 +151,7 @@ def watch(run: Cluster, tell: Callable[[Snapshot], None]) -> Summary:
         while not stopped:
             began = time.monotonic()
             look(run)
-            _act_again(run)
+            act(run)
             states = run.states()
             running = [job for job, state in states.items() if state == "running"]
             progress = {j: read_progress(job_paths(run.roots, j).progress) for j in running}
@@ -173,13 +170,3 @@ def summary(run: Cluster, *, stopped: bool) -> Summary:
     """How things stand."""
     states = run.states()
     return Summary(states, failures(run.roots, states, run.broken), stopped)
-
-
-def _act_again(run: Cluster) -> None:
-    """A refusal while others of our jobs wait, as by a limit on jobs, passes with time."""
-    try:
-        act(run)
-    except UserError as error:
-        if not any(state in ("submitted", "running") for state in run.states().values()):
-            raise
-        run.tell_once(f"{error}; tried again as the queue moves on")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import getpass
-import socket
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from mtp_bench.suite.schema import Resources, Roots
 from mtp_bench.suite.site import Kind, SiteProfile
 
 WRITERS = 8
+HOLD_SECONDS = (30.0, 300.0)
+LIMITED = re.compile(r"limit|policy|array specification", re.IGNORECASE)
+"""SLURM's words where fewer jobs at a time might do."""
 
 
 @dataclass
@@ -44,6 +48,9 @@ class Cluster:
     standings: dict[str, Standing] = field(default_factory=dict)
     said: str = ""
     asked: float = 0.0
+    hold_until: float = 0.0
+    """Nothing is submitted before: the scheduler refused, or did not answer."""
+    refusals: int = 0
     pause: float = 0.0
 
     def states(self) -> dict[str, State]:
@@ -90,9 +97,30 @@ def submit_ready(run: Cluster) -> list[str]:
             facts = facts or scheduler.facts()
         except scheduler.NoAnswer as error:
             run.tell_once(f"SLURM does not answer ({error}): {len(waiting)} jobs wait for it")
+            hold(run)
             break
         for jobs in arrays(run, waiting, facts.max_array):
-            sent += _submit(run, jobs, facts.cluster)
+            sent += _submit_some(run, jobs, facts.cluster)
+    return sent
+
+
+def hold(run: Cluster) -> None:
+    """Submit nothing for a while, longer each time."""
+    run.hold_until = time.monotonic() + min(HOLD_SECONDS[1], HOLD_SECONDS[0] * 2**run.refusals)
+    run.refusals += 1
+
+
+def _submit_some(run: Cluster, jobs: list[Job], cluster: str) -> list[str]:
+    """All, or, where a limit on jobs forbids that, as many as halving finds."""
+    try:
+        sent = _submit(run, jobs, cluster)
+    except UserError as error:
+        if len(jobs) == 1 or not LIMITED.search(str(error)):
+            raise
+        middle = len(jobs) // 2
+        sent = _submit_some(run, jobs[:middle], cluster)
+        return sent + _submit_some(run, jobs[middle:], cluster)
+    run.refusals = 0
     return sent
 
 
@@ -139,7 +167,6 @@ def _submission(run: Cluster, number: int, jobs: list[Job], cluster: str) -> Sub
         cluster=cluster,
         jobs=tuple(job.id for job in jobs),
         memory=run.site.memory,
-        host=socket.gethostname(),
         user=getpass.getuser(),
         time=time.time(),
     )
@@ -166,7 +193,13 @@ def _submit(run: Cluster, jobs: list[Job], cluster: str) -> list[str]:
     except UserError:
         for job in jobs:
             _take_back(run, job)
+        shutil.rmtree(submissions.folder(runs, submission.number), ignore_errors=True)
         raise
+    except scheduler.NoAnswer as error:  # the intent stays; its name tells later what became of it
+        run.tell_once(f"SLURM does not answer ({error}): it is asked again for {len(jobs)} jobs")
+        hold(run)
+        _note(run, submission)
+        return []
     faults.point("submit.after")
     submission = submission.model_copy(update={"slurm_id": given})
     submissions.write(runs, submission)
@@ -177,7 +210,7 @@ def _submit(run: Cluster, jobs: list[Job], cluster: str) -> list[str]:
 def _prepare(run: Cluster, job: Job) -> None:
     with containing(run, job.id):
         write_job(job, run.resources[job.spec.kind], run.roots, run.command)
-        (job_paths(run.roots, job.id).run / "cancel").unlink(missing_ok=True)
+        job_paths(run.roots, job.id).cancel.unlink(missing_ok=True)
 
 
 def _hand_over(run: Cluster, submission: Submission, task: int) -> None:

@@ -15,13 +15,13 @@ from mtp_bench.executors.outcome import Snapshot, Summary, blocked, failures, sa
 from mtp_bench.executors.prepare import write_job
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.scalars import read_progress
-from mtp_bench.store.states import ENDED, State, state_of
+from mtp_bench.store.states import ENDED, State, left_word, state_of
 from mtp_bench.suite.plan import Job, Plan
 from mtp_bench.suite.schema import Resources, Roots
+from mtp_bench.worker import TRY_LATER
 
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 2.0
-TRY_LATER = 75
 RESTARTS = 2
 """How often a job that was killed from outside is started again within one run."""
 
@@ -148,7 +148,7 @@ def _start(run: _Run, job: Job) -> None:
     if run.seen[job.id] != "pending":
         return
     job_file = write_job(job, run.executor.resources, run.roots, run.command)
-    (run.paths(job.id).run / "cancel").unlink(missing_ok=True)
+    run.paths(job.id).cancel.unlink(missing_ok=True)
     running = run.executor.start(job_file)
     run.mine[job.id] = running
     if run.stopping:  # asked to stop while it started
@@ -163,6 +163,10 @@ def _after(run: _Run, job: str, code: int) -> None:
     run.deaths[job] = run.deaths.get(job, 0) + 1
     outside = code in (-signal.SIGKILL, -signal.SIGTERM)
     if outside and run.deaths[job] <= RESTARTS:
+        return
+    word = left_word(paths)
+    if word is not None:  # another of its processes knows better
+        say_last(run.roots, job, word.state, word.message)
         return
     ended = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     times = f" {run.deaths[job]} times" if run.deaths[job] > 1 else ""

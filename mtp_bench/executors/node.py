@@ -15,11 +15,11 @@ from pathlib import Path
 
 from mtp_bench.errors import UserError
 from mtp_bench.executors import scheduler
-from mtp_bench.executors.endings import NOT_WRITABLE, TRY_LATER
+from mtp_bench.executors.endings import NOT_WRITABLE
 from mtp_bench.store.control import StopRequest
 from mtp_bench.store.lock import holder
 from mtp_bench.store.states import StateFile
-from mtp_bench.worker import execute, into_log
+from mtp_bench.worker import TRY_LATER, execute, into_log
 
 LOCK_SECONDS = 2.0
 REQUEUE_SECONDS = 60.0
@@ -57,7 +57,7 @@ def run(job_file: Path, number: int, terms: Terms) -> int:
         return _told(caught, traceback.format_exc(), 1)
     if os.environ.get("RANK", "0") != "0":
         return 0  # the first process speaks for the job
-    if code == TRY_LATER and terms.requeue and _out_of_time(stop):
+    if code == TRY_LATER and terms.requeue and _ours_to_requeue(stop):
         _requeue()
     return code
 
@@ -107,13 +107,19 @@ def _submission(folder: Path) -> int | None:
         return None
 
 
-def _out_of_time(stop: StopRequest) -> bool:
+def _ours_to_requeue(stop: StopRequest) -> bool:
     """Whether to go back into the queue is ours to ask for.
 
-    A job that got SIGTERM is dealt with by who sent it: the scheduler requeues what it preempts,
-    and what a user cancels must not come back.
+    After a warning or the deadline it is. SIGTERM comes with a cancellation, which must stay one,
+    and with a requeue that the scheduler has done; it also comes with a preemption, which leaves a
+    job that ends in its grace time for ended: then alone the scheduler still calls it running.
     """
-    return "ended" not in stop.reasons and bool(stop.reasons & {"notice", "deadline"})
+    if "ended" not in stop.reasons:
+        return bool(stop.reasons & {"notice", "deadline"})
+    try:
+        return scheduler.state_of(os.environ["SLURM_JOB_ID"]) == "RUNNING"
+    except (scheduler.NoAnswer, KeyError):
+        return False
 
 
 def _requeue() -> None:

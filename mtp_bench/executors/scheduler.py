@@ -12,8 +12,6 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from mtp_bench.errors import UserError
-
 PATIENCE_SECONDS = 60.0
 AT_ONCE = 500
 MAX_ARRAY = 1001
@@ -41,6 +39,8 @@ class Seen:
     nodes: str = ""
     exit_code: str = ""
     """``code:signal``; empty where it was not asked for."""
+    name: str = ""
+    """The submission's: after a loss of its state SLURM gives ids out again."""
 
     @property
     def alive(self) -> bool:
@@ -53,6 +53,8 @@ class Facts:
 
     cluster: str
     max_array: int
+    private: bool
+    """Whether users see their own jobs only."""
 
 
 def _call(*words: str) -> str:
@@ -67,8 +69,8 @@ def _call(*words: str) -> str:
             check=False,
             env={**own, "SLURM_BITSTR_LEN": "0"},
         )
-    except FileNotFoundError:
-        raise NoAnswer(f"{words[0]}: not found: is this a login node of the cluster?") from None
+    except OSError as error:
+        raise NoAnswer(f"{words[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"{words[0]}: no answer in {PATIENCE_SECONDS:.0f} s") from None
     if ended.returncode:
@@ -80,7 +82,11 @@ def _call(*words: str) -> str:
 def facts() -> Facts:
     """Of the cluster that this machine submits to."""
     told = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _call("scontrol", "show", "config"), re.M))
-    return Facts(told.get("ClusterName", ""), int(told.get("MaxArraySize", MAX_ARRAY)))
+    return Facts(
+        cluster=told.get("ClusterName", ""),
+        max_array=max(1, int(told.get("MaxArraySize", MAX_ARRAY))),
+        private="jobs" in told.get("PrivateData", ""),
+    )
 
 
 def queue(ids: Iterable[str]) -> dict[str, Seen]:
@@ -88,13 +94,13 @@ def queue(ids: Iterable[str]) -> dict[str, Seen]:
     found: dict[str, Seen] = {}
     for some in _chunks(ids):
         for line in _remembered(some).splitlines():
-            identity, state, reason, nodes = (part.strip() for part in line.split("|")[:4])
-            found[identity] = Seen(state, reason, nodes)
+            identity, state, reason, nodes, name = (p.strip() for p in line.split("|", 4))
+            found[identity] = Seen(state, reason, nodes, name=name)
     return found
 
 
 def _remembered(ids: list[str]) -> str:
-    asked = ("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r|%N")
+    asked = ("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r|%N|%j")
     try:
         return _call(*asked, f"--jobs={','.join(ids)}")
     except NoAnswer as error:
@@ -116,6 +122,13 @@ def endings(ids: Iterable[str]) -> dict[str, Seen]:
     return found
 
 
+def state_of(identity: str) -> str:
+    """The state of one job that the controller still has."""
+    text = _call("scontrol", "--oneliner", "show", "job", identity)
+    found = re.search(r"JobState=(\S+)", text)
+    return found[1] if found else ""
+
+
 def _same(task: str, job: str) -> bool:
     return task == job or task.startswith(f"{job}_")
 
@@ -130,32 +143,57 @@ def _shown(identity: str) -> Iterator[tuple[str, Seen]]:
     for line in text.splitlines():
         told = dict(re.findall(r"(\w+)=(\S*)", line))
         array, task = told.get("ArrayJobId"), told.get("ArrayTaskId")
-        name = f"{array}_{task}" if array else told.get("JobId", "")
         nodes = "" if told.get("NodeList") == "(null)" else told.get("NodeList", "")
-        state = told.get("JobState", "")
-        yield name, Seen(state, told.get("Reason", ""), nodes, told.get("ExitCode", ""))
+        seen = Seen(
+            told.get("JobState", ""),
+            told.get("Reason", ""),
+            nodes,
+            told.get("ExitCode", ""),
+            told.get("JobName", ""),
+        )
+        for name in _tasks(f"{array}_{task}" if array else told.get("JobId", "")):
+            yield name, seen
 
 
 def _accounted(ids: list[str]) -> Iterator[tuple[str, Seen]]:
     """Nothing where accounting is off or away. A step that ran out of memory tells of its job."""
-    fields = "--format=JobID,State,ExitCode,NodeList"
+    fields = "--format=JobID,State,ExitCode,NodeList,JobName"
     try:
         text = _call("sacct", "--noheader", "--parsable2", fields, f"--jobs={','.join(ids)}")
     except NoAnswer:
         return
-    rows = [line.split("|") for line in text.splitlines() if line.count("|") >= 3]
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") >= 4]
     starved = {row[0].partition(".")[0] for row in rows if row[1].startswith("OUT_OF_ME")}
-    for identity, state, code, nodes, *_ in rows:
-        if "." not in identity:
-            state = "OUT_OF_MEMORY" if identity in starved else state.split(" ")[0]
-            yield identity, Seen(state, "", nodes, code)
+    for identity, state, code, nodes, name, *_ in rows:
+        if "." in identity:
+            continue
+        state = "OUT_OF_MEMORY" if identity in starved else state
+        # Who cancelled stands behind the word; where nobody did, it was for the job's needs.
+        state, _, by = state.partition(" ")
+        reason = "DependencyNeverSatisfied" if state == "CANCELLED" and not by else ""
+        for task in _tasks(identity):
+            yield task, Seen(state, reason, nodes, code, name)
+
+
+def _tasks(identity: str) -> Iterator[str]:
+    """Waiting tasks that are told in one row, as ``7_[0-2,5%4]``, one by one."""
+    array, _, listed = identity.partition("_")
+    spans = re.findall(r"(\d+)(?:-(\d+))?(?:,|$)", listed.strip("[]").partition("%")[0])
+    if not spans:
+        yield identity
+    for first, last in spans:
+        for task in range(int(first), int(last or first) + 1):
+            yield f"{array}_{task}"
 
 
 def find(name: str) -> str | None:
     """The id of the job with this name; None where the scheduler never took one."""
     tried: tuple[Callable[[], str], ...] = (
         lambda: _call("squeue", "--noheader", "--states=all", "--format=%F", f"--name={name}"),
-        lambda: _call("sacct", "--noheader", "-X", "--format=JobID%30", f"--name={name}"),
+        lambda: _call(
+            *("sacct", "--noheader", "-X", "--format=JobID%30"),
+            *(f"--name={name}", "--starttime=now-7days"),
+        ),
     )
     found = tried[0]().split()
     if not found:
@@ -167,22 +205,24 @@ def find(name: str) -> str | None:
 
 
 def cancel(ids: Iterable[str]) -> None:
-    """Take jobs, or single tasks of arrays, out of the queue. What has ended is left alone."""
+    """Take jobs, or single tasks of arrays, out of the queue. What has ended is left alone.
+
+    Raises:
+        NoAnswer: with the first complaint, once all were tried.
+    """
+    complaints: list[NoAnswer] = []
     for some in _chunks(ids):
-        _call("scancel", "--quiet", *some)
+        try:
+            _call("scancel", "--quiet", *some)
+        except NoAnswer as error:
+            complaints.append(error)
+    if complaints:
+        raise complaints[0]
 
 
 def requeue(identity: str) -> None:
     """Put a running job back into the queue, for the scheduler to start again."""
     _call("scontrol", "requeue", identity)
-
-
-def require() -> Facts:
-    """The facts, for who wants to submit."""
-    try:
-        return facts()
-    except NoAnswer as error:
-        raise UserError(f"SLURM does not answer: {error}") from None
 
 
 def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:

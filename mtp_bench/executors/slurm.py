@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,18 @@ from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 from mtp_bench.errors import UserError
 from mtp_bench.executors import node
 from mtp_bench.executors.node import Terms
+from mtp_bench.executors.scheduler import NoAnswer
 from mtp_bench.suite.schema import Resources
 from mtp_bench.suite.site import Kind, SiteProfile
 from mtp_bench.worker import THREAD_VARIABLES
 
-TAIL_SECONDS = 60
-"""Processes of one job end together; a minute after the first one the rest is ended."""
+TAIL_SECONDS = 600
+"""The first process may still write a checkpoint when the others have ended."""
 LEAST_WARNING = 30
+UNSURE = re.compile(r"timed out|unable to contact|connect failure", re.IGNORECASE)
+LOWEST_PORT, PORTS = 20_000, 12_000
+"""Below those that systems give out by themselves."""
+DISTRIBUTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,15 @@ class Batch:
 
 def on_node(job_file: str, number: int, limit: float, margin: float, requeue: bool) -> None:
     """What a node calls, once for each process of a job; it leaves no result but the job's own."""
+    for name in DISTRIBUTED:  # of whatever the user's shell was in
+        os.environ.pop(name, None)
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         # Which of the visible GPUs is whose is settled by the local rank, not by this.
         environment = submitit.helpers.TorchDistributedEnvironment()
         environment.export(set_cuda_visible_devices=False, overwrite=True)
+        start = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+        port = LOWEST_PORT + int(hashlib.sha256(start.encode()).hexdigest(), 16) % PORTS
+        os.environ["MASTER_PORT"] = str(port)  # another one after each requeue
     code = node.run(Path(job_file), number, Terms(limit, margin, requeue))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -79,7 +92,7 @@ def _parameters(site: SiteProfile, resources: Resources, batch: Batch) -> dict[s
         "mem": _times(site.memory, per_node),
         **gpus,
         # After the job's own deadline: a second warning, for jobs that did not look at the clock.
-        "signal_delay_s": max(LEAST_WARNING, site.margin_seconds - 2 * TAIL_SECONDS),
+        "signal_delay_s": max(LEAST_WARNING, site.margin_seconds - 120),
         "setup": [*threads, *site.shell_lines()],
         "array_parallelism": site.parallelism or len(batch.job_files),
         "dependency": f"afterok:{':'.join(batch.after)}" if batch.after else None,
@@ -118,7 +131,7 @@ def _times(memory: str | None, count: int) -> str | None:
 def script(folder: Path, site: SiteProfile, resources: Resources, batch: Batch) -> str:
     """The batch script of what ``submit`` would submit."""
     count = len(batch.job_files)
-    command = f"{site.python_command(sys.executable)} -u -m submitit.core._submit {folder}"
+    command = f"{site.python_command(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     text: str = _make_sbatch_string(
         command=command,
         folder=folder,
@@ -128,24 +141,48 @@ def script(folder: Path, site: SiteProfile, resources: Resources, batch: Batch) 
     return text
 
 
+@contextlib.contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """As if submitted from a plain login shell.
+
+    What an allocation sets would go on into the job, and sbatch's own variables overrule a script.
+    """
+    set_aside = {k: v for k, v in os.environ.items() if k.startswith(("SLURM_", "SBATCH_"))}
+    set_aside.pop("SLURM_CONF", None)
+    for name in set_aside:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(set_aside)
+
+
 def submit(folder: Path, site: SiteProfile, resources: Resources, batch: Batch) -> str:
-    """Hand a batch to the scheduler; its id. ``UserError`` where the scheduler refuses it."""
+    """Hand a batch to the scheduler; its id.
+
+    Raises:
+        UserError: the scheduler refuses it.
+        NoAnswer: nobody knows whether it was taken.
+    """
     limit, margin = 60.0 * site.limit(batch.kind), float(site.margin_seconds)
     try:
         executor = SlurmExecutor(folder, python=site.python_command(sys.executable))
         executor.update_parameters(**_parameters(site, resources, batch))
-        calls: Sequence[Any] = executor.map_array(
-            on_node,
-            [str(path) for path in batch.job_files],
-            *([value] * len(batch.job_files) for value in (batch.number, limit, margin)),
-            [site.requeue] * len(batch.job_files),
-        )
+        files = [str(path) for path in batch.job_files]
+        same = (batch.number, limit, margin, site.requeue)
+        with _outside_of_jobs():
+            calls: Sequence[Any] = executor.map_array(
+                on_node, files, *([value] * len(files) for value in same)
+            )
     except FailedJobError as error:
         lines = [line for line in str(error).splitlines() if "sbatch: error" in line]
-        raise UserError(
-            f"SLURM refuses {len(batch.job_files)} jobs: "
-            f"{(lines or str(error).splitlines())[-1].removeprefix('sbatch: error: ')}"
-        ) from None
+        told = (lines or str(error).splitlines())[-1].removeprefix("sbatch: error: ")
+        told = told.removeprefix("Batch job submission failed: ")
+        if UNSURE.search(str(error)):
+            raise NoAnswer(told) from None
+        raise UserError(f"SLURM refuses {len(batch.job_files)} jobs: {told}") from None
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
+    except RuntimeError as error:  # submitit could not read the id
+        raise NoAnswer(str(error).splitlines()[0]) from None
     return str(calls[0].job_id).partition("_")[0]

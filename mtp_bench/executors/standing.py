@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtp_bench.executors import scheduler
-from mtp_bench.executors.endings import Again, End, Trace, judge
-from mtp_bench.executors.scheduler import NoAnswer, Seen
+from mtp_bench.executors.endings import STARVED, Again, End, Trace, judge
+from mtp_bench.executors.scheduler import Facts, NoAnswer, Seen
 from mtp_bench.store import submissions
+from mtp_bench.store.attempts import newest_checkpoint
 from mtp_bench.store.paths import JobPaths, job_paths
 from mtp_bench.store.scalars import read_progress
-from mtp_bench.store.states import State, StateFile, look
+from mtp_bench.store.states import State, StateFile, left_word, look
 from mtp_bench.store.submissions import Submission
 from mtp_bench.suite.plan import Plan
 from mtp_bench.suite.schema import Roots
@@ -75,98 +78,116 @@ def consult(standings: dict[str, Standing], roots: Roots) -> Standings:
     if not waiting:
         return Standings(standings)
     try:
-        here = scheduler.facts().cluster
-        elsewhere = {
-            s.submission.cluster
-            for s in waiting.values()
-            if s.submission and s.submission.cluster != here
+        here = scheduler.facts()
+        told = {s.submission.cluster for s in waiting.values() if s.submission}
+        elsewhere = told - {here.cluster}
+        ours = {
+            job: s
+            for job, s in waiting.items()
+            if s.submission is None or s.submission.cluster == here.cluster
         }
-        ours = {j: s for j, s in waiting.items() if not _elsewhere(s, here)}
-        asked = _ask(ours, roots)
+        asked = _ask(ours, roots, here)
     except NoAnswer as error:
         return Standings(standings, str(error))
-    silence = f"this is {here}, and jobs wait on {', '.join(sorted(elsewhere))}"
+    silence = f"this is {here.cluster}, and jobs wait on {', '.join(sorted(elsewhere))}"
     return Standings(standings | asked, silence if elsewhere else "")
 
 
-def _elsewhere(standing: Standing, here: str) -> bool:
-    return standing.submission is not None and standing.submission.cluster != here
-
-
-def _ask(waiting: dict[str, Standing], roots: Roots) -> dict[str, Standing]:
-    named = {job: _identified(standing) for job, standing in waiting.items()}
-    ids = {s.submission.slurm_id for s in named.values() if s.submission}
-    queue = scheduler.queue(sorted(i for i in ids if i))
+def _ask(waiting: dict[str, Standing], roots: Roots, here: Facts) -> dict[str, Standing]:
+    found = _identified({s.submission for s in waiting.values() if s.submission})
+    named = {
+        job: replace(s, submission=found[s.submission.number]) if s.submission else s
+        for job, s in waiting.items()
+    }
+    queue = scheduler.queue(sorted(s.slurm_id for s in found.values() if s.slurm_id))
     asked, gone = {}, {}
     for job, standing in named.items():
-        seen = queue.get(standing.task or "")
+        seen = _mine(queue, standing)
         if seen is not None and seen.alive:
             asked[job] = replace(standing, seen=seen)
         elif standing.state == "submitted":
             gone[job] = standing
     # What ended while the scheduler was asked has left its last word by now.
     again = {job: look(job_paths(roots, job)) for job in gone}
-    gone = {job: s for job, s in gone.items() if again[job][0] == "submitted"}
-    ended = scheduler.endings(s.submission.slurm_id for s in gone.values() if _known(s))  # type: ignore[union-attr,misc]
-    for job, standing in gone.items():
-        asked[job] = replace(standing, verdict=_verdict(job, standing, ended, roots))
     for job, (state, last) in again.items():
-        if job not in gone:
-            asked[job] = Standing(state, last, waiting[job].submission)
+        if state != "submitted":
+            asked[job] = Standing(state, last, gone.pop(job).submission)
+    ids = {s.submission.slurm_id for s in gone.values() if s.submission}
+    ended = scheduler.endings(sorted(identity for identity in ids if identity))
+    for job, standing in gone.items():
+        seen = _mine(ended, standing) or _mine(queue, standing)
+        if seen is None and here.private and not _own(standing):
+            continue  # another user's job, which the scheduler does not show to us
+        asked[job] = replace(standing, verdict=_verdict(job, standing, seen, roots))
     return asked
 
 
-def _known(standing: Standing) -> bool:
-    return standing.submission is not None and standing.submission.slurm_id is not None
+def _own(standing: Standing) -> bool:
+    return standing.submission is None or standing.submission.user == getpass.getuser()
 
 
-def _identified(standing: Standing) -> Standing:
-    """With the id that the scheduler gave to a submission whose author did not note it."""
+def _mine(rows: dict[str, Seen], standing: Standing) -> Seen | None:
+    """The row of a job, if it is not that of a stranger to whom its id was given anew."""
+    seen = rows.get(standing.task or "")
     submission = standing.submission
-    if submission is None or submission.slurm_id is not None:
-        return standing
-    found = scheduler.find(submission.name)
-    return replace(standing, submission=submission.model_copy(update={"slurm_id": found}))
+    return seen if seen and submission and seen.name == submission.name else None
 
 
-def _verdict(
-    job: str, standing: Standing, ended: dict[str, Seen], roots: Roots
-) -> Again | End | None:
-    submission = standing.submission
+def _identified(told: set[Submission]) -> dict[int, Submission]:
+    """By number, with the id that the scheduler gave where its author did not note it."""
+    found = {}
+    for submission in told:
+        known = submission.slurm_id or scheduler.find(submission.name)
+        found[submission.number] = submission.model_copy(update={"slurm_id": known})
+    return found
+
+
+def _verdict(job: str, standing: Standing, seen: Seen | None, roots: Roots) -> Again | End | None:
+    submission, paths = standing.submission, job_paths(roots, job)
     if submission is None:
         return Again("its submission is no longer on the disk", counts=False)
     if submission.slurm_id is None:
         if time.time() - submission.time < SUBMITTING_SECONDS:
             return None
         return Again(f"submission {submission.number} never reached SLURM", counts=False)
-    task = standing.task or ""
-    seen = ended.get(task)
     if seen is not None and seen.alive:
         return None  # requeued in the meantime
-    return judge(seen, _trace(job_paths(roots, job), standing, submission, Path(roots.runs)))
+    word = left_word(paths)
+    if word is not None:
+        return End(word.state, word.message)
+    return judge(seen, _trace(paths, standing, submission, Path(roots.runs)))
 
 
 def _trace(paths: JobPaths, standing: Standing, submission: Submission, runs: Path) -> Trace:
     task = standing.task or ""
     attempt = next(iter(standing.last.attempts[-1:]), None)
     began = attempt is not None and attempt.slurm == task
-    newest = max((int(p.stem[5:]) for p in paths.checkpoints.glob("iter_*.pth")), default=0)
+    log = submissions.log_of(runs, submission, standing.last.task)
+    lines = _last_lines(log)
     return Trace(
         task=task,
         began=began,
-        advanced=attempt is not None and began and newest > attempt.from_iteration,
+        advanced=attempt is not None
+        and began
+        and newest_checkpoint(paths) > attempt.from_iteration,
         rss_bytes=int(read_progress(paths.progress).get("rss_bytes", 0)) if began else 0,
         memory=submission.memory,
-        last_words=_last_words(submissions.log_of(runs, submission, standing.last.task)),
+        last_words=_telling(lines, log),
+        tail="\n".join(lines),
     )
 
 
-def _last_words(path: Path) -> str:
-    """The last line of a log that says something, and the file's name."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()[-50:]
-    except OSError:
-        return f"no log at {path}"
-    starved = [line for line in lines if "oom" in line.lower()]
+def _last_lines(path: Path) -> list[str]:
+    """The end of the scheduler's logs of a job, of its further processes first."""
+    lines: list[str] = []
+    for each in sorted(path.parent.glob(path.name.replace("_0_log", "_*_log")), reverse=True):
+        with contextlib.suppress(OSError):
+            lines += each.read_text(errors="replace").splitlines()[-50:]
+    return lines
+
+
+def _telling(lines: list[str], path: Path) -> str:
+    """The line that says most, and where it stands."""
+    starved = [line for line in lines if STARVED.search(line)]
     telling = [line for line in lines if line.strip() and not line.startswith(NOISE)]
     return f"{(starved or telling or ['no message'])[-1].strip()} ({path})"

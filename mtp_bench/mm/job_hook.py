@@ -18,7 +18,7 @@ from mmengine.hooks import Hook
 from mtp_bench.errors import UserError
 from mtp_bench.mm import checkpoints
 from mtp_bench.store import scalars
-from mtp_bench.store.control import Control, Interrupted
+from mtp_bench.store.control import REASONS, Control, Interrupted
 from mtp_bench.store.paths import JobPaths
 
 CURVE_POINTS = 500
@@ -135,9 +135,12 @@ class JobHook(Hook):
         torch.manual_seed(self._course.train_seed)
 
     def _save_or_stop(self, runner: Any, done: int) -> None:
-        stop = self._control.stop_wanted()
+        self._control.stop_wanted()
+        reasons = self._control.stop.reasons
         due = time.monotonic() - self._saved_at >= self._course.checkpoint_seconds
-        stop, due = _agreed(stop, due)
+        due, *votes = _agreed(due, *(reason in reasons for reason in REASONS))
+        reasons |= {reason for reason, vote in zip(REASONS, votes, strict=True) if vote}
+        stop = bool(reasons)
         if done % self._course.accumulation:
             return  # between the micro-batches of a step gradients would be lost
         if done > 0 and (stop or due):

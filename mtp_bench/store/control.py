@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Literal, get_args
 
 from mtp_bench.store.lock import Lock
 
@@ -14,6 +14,7 @@ LOOK_SECONDS = 1.0
 Reason = Literal["ended", "notice", "deadline", "cancelled"]
 """Why a job stops: SIGTERM (whoever sent it deals with what follows), SIGUSR2 (a scheduler's
 warning), its own deadline, or the user's ``cancel`` file."""
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class Interrupted(Exception):

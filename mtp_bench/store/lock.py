@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,7 +91,11 @@ def _living(folder: Path, path: Path | None) -> Holder | None:
     if found.host == socket.gethostname():
         return found if _process_start(found.pid) == found.started else None
     try:
-        age = _now_there(folder) - path.stat().st_mtime
+        now = _now_there(folder)
+    except OSError:
+        now = time.time()  # a folder that may only be read
+    try:
+        age = now - path.stat().st_mtime
     except OSError:
         return found
     return found if age < STALE_SECONDS else None

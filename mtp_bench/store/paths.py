@@ -31,6 +31,16 @@ class JobPaths:
         return self.run / "log.txt"
 
     @property
+    def cancel(self) -> Path:
+        """Its presence asks a running job to stop for good."""
+        return self.run / "cancel"
+
+    @property
+    def word(self) -> Path:
+        """What a further process of a distributed job died of."""
+        return self.run / "word.json"
+
+    @property
     def scalars(self) -> Path:
         return self.run / "scalars.jsonl"
 

@@ -80,6 +80,20 @@ def state_of(paths: JobPaths) -> State:
     return look(paths)[0]
 
 
+def leave_word(paths: JobPaths, state: State, message: str) -> None:
+    """What one of the further processes died of, for the first one, or who judges it, to tell."""
+    word = StateFile(state=state, message=message)
+    write_atomically(paths.word, word.model_dump_json())
+
+
+def left_word(paths: JobPaths) -> StateFile | None:
+    """The word of a further process of the last attempt, where one left one."""
+    try:
+        return StateFile.model_validate_json(paths.word.read_text())
+    except (OSError, ValidationError):
+        return None
+
+
 def end_attempt(state: StateFile, outcome: State, message: str, seconds: float) -> StateFile:
     """The state file after an attempt has ended."""
     *before, last = state.attempts

@@ -6,11 +6,15 @@ again with the scheduler's id, so that a submission whose author died in between
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from mtp_bench.store import lock
 from mtp_bench.store.files import make_folder, write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.store.states import read_state_file
@@ -27,7 +31,6 @@ class Submission(Model):
     jobs: tuple[str, ...]
     memory: str | None
     """What each process was given, as the site profile has it."""
-    host: str
     user: str
     time: float
     """Seconds since the epoch."""
@@ -44,6 +47,24 @@ class Submission(Model):
 def root(runs: Path) -> Path:
     """Where submissions lie; its lock keeps two from submitting at once."""
     return runs / "slurm"
+
+
+@contextmanager
+def alone(runs: Path, wait: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold the lock of all submissions to these run folders; whether it could be had.
+
+    ``wait``: called every second while somebody else has it; None leaves it to them.
+    """
+    taken = lock.acquire(root(runs))
+    while taken is None and wait is not None:
+        wait()
+        time.sleep(1.0)
+        taken = lock.acquire(root(runs))
+    if taken is None:
+        yield False
+        return
+    with taken:
+        yield True
 
 
 def folder(runs: Path, number: int) -> Path:

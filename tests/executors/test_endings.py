@@ -60,18 +60,28 @@ def test_what_the_user_or_the_code_did_is_not(seen: Seen, state: str) -> None:
 
 
 def test_bad_nodes_are_avoided() -> None:
-    assert judge(Seen("NODE_FAIL", nodes="n[1-2]"), TRACE) == Again(
-        "SLURM job 7_3: NODE_FAIL on n[1-2]", "n[1-2]"
-    )
+    trace = replace(TRACE, advanced=False)
+    lost = judge(Seen("NODE_FAIL", nodes="n1"), trace)
+    assert lost == Again("SLURM job 7_3: NODE_FAIL on n1", "n1")
+    several = judge(Seen("NODE_FAIL", nodes="n[1-2]"), trace)  # nobody knows which was bad
+    assert several == Again("SLURM job 7_3: NODE_FAIL on n[1-2]")
     launch = judge(Seen("FAILED", "JobLaunchFailure", "n4", "0:53"), TRACE)
     assert isinstance(launch, Again)
     assert launch.avoid == "n4"
 
 
 def test_a_job_killed_with_its_parent_is_none_of_its_tries() -> None:
-    verdict = judge(Seen("CANCELLED", "DependencyNeverSatisfied"), TRACE)
+    stopped = replace(TRACE, advanced=False)
+    verdict = judge(Seen("CANCELLED", "DependencyNeverSatisfied"), stopped)
     assert isinstance(verdict, Again)
     assert not verdict.counts
+
+
+@pytest.mark.parametrize("advanced", [True, False])
+def test_what_got_further_is_no_failed_try(advanced: bool) -> None:
+    verdict = judge(Seen("FAILED", exit_code="137:0"), replace(TRACE, advanced=advanced))
+    assert isinstance(verdict, Again)
+    assert verdict.counts is not advanced
 
 
 @pytest.mark.parametrize("state", ["TIMEOUT", "DEADLINE"])
@@ -90,7 +100,7 @@ def test_out_of_time_without_progress_would_be_so_for_ever(state: str) -> None:
     ],
 )
 def test_memory_is_told_by_the_log_where_the_job_only_says_failed(line: str) -> None:
-    trace = replace(TRACE, last_words=line, rss_bytes=17 * 2**30)
+    trace = replace(TRACE, tail=f"more\n{line}\nmore", rss_bytes=17 * 2**30)
     verdict = judge(Seen("FAILED", "NonZeroExitCode", exit_code="137:0"), trace)
     assert isinstance(verdict, End)
     assert verdict.state == "oom"

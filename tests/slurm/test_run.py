@@ -250,3 +250,57 @@ def test_accounting_off_and_a_forgotten_job(place: Place, plain_cluster: Cluster
     code, _, err = place.run("--only", "seed=0")
     assert code == 0, err
     assert len(place.record(job)["attempts"]) == 2
+
+
+def test_cancel_with_the_controller_away(place: Place, plain_cluster: Cluster) -> None:
+    place.on(plain_cluster)
+    place.site(parallelism=1)
+    code, _, err = place.run("--detach")
+    assert code == 0, err
+    job, _ = place.training(past=5)
+    plain_cluster.kill("slurmctld")
+    code, out, err = place.call("cancel", "tiny")
+    assert code == 0, err
+    assert f"asked to stop: {job}" in out
+    assert out.count("cancelled: ") == 1
+    assert "SLURM does not answer" in err
+    assert "1 jobs stay in its queue" in err
+    plain_cluster.start_missing()
+    until(lambda: place.states() == {"cancelled": 2}, 60, "both to be cancelled")
+    until(lambda: not place.queued(), 60, "an empty queue")
+    assert place.records() == []
+
+
+def test_a_wrong_python_is_told_and_not_tried_again(place: Place) -> None:
+    place.site(python="/nowhere/python")
+    code, _, err = place.run("--only", "seed=0")
+    assert code == 1
+    assert "failed: " in err
+    assert "ended before its worker began" in err
+    assert "/nowhere/python" in err
+    assert len(place.submissions()) == 1
+
+
+def test_what_is_killed_again_and_again_is_given_up(place: Place) -> None:
+    script = place.folder / "python"
+    script.write_text("#!/bin/sh\nkill -9 $$\n")
+    script.chmod(0o755)
+    place.site(python=str(script), retries=2, backoff="0:01")
+    code, _, err = place.run("--only", "seed=0")
+    assert code == 1
+    assert err.count("again: ") == 2
+    assert "was killed; given up after 2 more tries" in err
+    assert len(place.submissions()) == 3
+
+
+def test_what_slurm_refuses_is_one_line_and_leaves_nothing(place: Place) -> None:
+    place.site(partition="nowhere")
+    code, _, err = place.run("--detach")
+    assert code == 2
+    assert err == "SLURM refuses 2 jobs: invalid partition specified: nowhere\n"
+    assert place.states() == {"pending": 2}
+    assert place.queued() == {}
+    place.site()
+    code, _, err = place.run("--detach", "--only", "seed=0")
+    assert code == 0, err
+    assert place.states() == {"pending": 1, "submitted": 1}
