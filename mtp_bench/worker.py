@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import re
 import signal
 import socket
 import sys
@@ -30,6 +29,7 @@ from mtp_bench.store.attempts import (
     scheduler_id,
 )
 from mtp_bench.store.control import Control, Interrupted, LostLock, StopRequest
+from mtp_bench.store.crashes import WORD_SECONDS, judge_crash
 from mtp_bench.store.paths import JobPaths, job_paths
 from mtp_bench.store.provenance import code_state, packages
 from mtp_bench.store.records import (
@@ -50,7 +50,6 @@ from mtp_bench.store.states import (
     StateFile,
     end_attempt,
     leave_word,
-    left_word,
     now,
     read_state_file,
     state_of,
@@ -64,13 +63,6 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 TRY_LATER = 75
 EXIT: dict[str, int] = {"done": 0, "pending": TRY_LATER, "running": TRY_LATER}
 """Exit code by the state a worker leaves; any other is 1."""
-WORD_SECONDS = 5.0
-PEERS = re.compile(
-    r"connection (closed|reset|refused)|broken pipe|timed out|DistBackendError|DistNetworkError"
-    r"|DistStoreError|address already in use",
-    re.IGNORECASE,
-)
-"""What the loss of another process looks like to the remaining ones, and a port that is taken."""
 
 
 def read_job(path: Path) -> JobFile:
@@ -117,7 +109,7 @@ def _follow(job: JobFile, paths: JobPaths, stop: StopRequest) -> State:
         return "running"
     except Exception as error:
         traceback.print_exc()
-        state, message = _judge_crash(error, job)
+        state, message = judge_crash(error, job)
         if state == "pending":
             return "running"  # the first process has lost the same peer
         leave_word(paths, state, message)
@@ -209,7 +201,7 @@ def _outcome(
         return "failed", "; ".join(error.lines)
     except Exception as error:  # whatever a job dies of must not take the run with it
         traceback.print_exc()
-        return _judge_crash(error, job)
+        return judge_crash(error, job)
 
 
 def _stopped(paths: JobPaths, stop: StopRequest, begun: int) -> tuple[State, str]:
@@ -221,44 +213,6 @@ def _stopped(paths: JobPaths, stop: StopRequest, begun: int) -> tuple[State, str
     if reached <= begun:
         return "timeout", f"got no further than iteration {begun} within its time limit: raise it"
     return "pending", f"stopped before its time limit; it goes on from iteration {reached}"
-
-
-def _judge_crash(error: Exception, job: JobFile) -> tuple[State, str]:
-    if isinstance(error, UserError):
-        return "failed", "; ".join(error.lines)
-    first = (str(error).splitlines() or [""])[0]
-    text = f"{type(error).__name__}: {first}"
-    if type(error).__name__ == "TrainingFailed":
-        return "failed", first
-    if job.resources.processes > 1 and (PEERS.search(text) or PEERS.search(str(error))):
-        return _peer_lost(job, text)
-    micro_batch, _ = job.resources.split(job.spec.settings.batch_size)
-    ours = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
-    if ours or "can't allocate memory" in str(error):
-        return "oom", f"{text}: {smaller(micro_batch)}"
-    return "failed", text
-
-
-def _peer_lost(job: JobFile, text: str) -> tuple[State, str]:
-    """What another process died of, where it says so within a moment; else it was killed."""
-    paths, until = job_paths(job.roots, job.id), time.monotonic() + WORD_SECONDS
-    first = os.environ.get("RANK", "0") == "0"
-    while first and time.monotonic() < until:
-        word = left_word(paths)
-        if word is not None:
-            return word.state, word.message
-        time.sleep(0.2)
-    return "pending", f"another process of this job was lost ({text})"
-
-
-def smaller(micro_batch: int) -> str:
-    """What to do about a batch that does not fit."""
-    if micro_batch == 1:
-        return "it takes one image at once: only more memory helps"
-    return (
-        f"it takes {micro_batch} images at once: give it more memory, or try --micro-batch "
-        f"{micro_batch // 2}, which needs about half as much for its images"
-    )
 
 
 def _run(job: JobFile, paths: JobPaths, control: Control) -> tuple[Any, Any]:

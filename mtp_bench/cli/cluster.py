@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mtp_bench.cli.options import site_path
@@ -16,19 +15,19 @@ if TYPE_CHECKING:
     from mtp_bench.suite.schema import Roots
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked for."""
+def run_on_slurm(
+    planned: Plan,
+    roots: Roots,
+    site_name: str | None,
+    share: tuple[int | None, int | None],
+    *,
+    detach: bool,
+    dry_run: bool,
+) -> Summary | None:
+    """Submit what is not done; None where nothing is to be watched.
 
-    site: str | None
-    processes: int | None
-    micro_batch: int | None
-    detach: bool
-    dry_run: bool
-
-
-def run_on_slurm(planned: Plan, roots: Roots, wish: Wish) -> Summary | None:
-    """Submit what is not done; None where nothing is to be watched."""
+    ``share``: a job's processes, and the images that each of them takes at once.
+    """
     from mtp_bench.cli.progress import View
     from mtp_bench.errors import UserError
     from mtp_bench.executors.dispatch import Cluster, scripts
@@ -37,18 +36,18 @@ def run_on_slurm(planned: Plan, roots: Roots, wish: Wish) -> Summary | None:
 
     if "%" in roots.runs:
         raise UserError(f"--runs {roots.runs}: SLURM reads a % in a path as its own: rename it")
-    site = load_site(site_path(wish.site))
-    resources = site_resources(site, wish.processes, wish.micro_batch)
+    site = load_site(site_path(site_name))
+    resources = site_resources(site, *share)
     told = check_resources(planned, resources)
     with View(planned) as view:
         for line in told:
             view.say(line)
         run = Cluster(planned, roots, site, resources, tuple(sys.argv), view.say)
-        if wish.dry_run:
+        if dry_run:
             print("\n".join(scripts(run)))
             return None
         prepare_data(planned, roots, view.preparing)
-        return _submit(run, view, detach=wish.detach)
+        return _submit(run, view, detach=detach)
 
 
 def _submit(run: Cluster, view: object, *, detach: bool) -> Summary | None:

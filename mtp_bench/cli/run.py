@@ -100,7 +100,7 @@ def run(
 
     Exit 1 where a job failed or something is missing.
     """
-    _refuse_mixed(executor, site, detach, workers)
+    _refuse_mixed(executor, detach, workers)
     if dry_run and executor is Where.local:
         plan(suite, only, False, data, weights, runs, results)
         return
@@ -119,10 +119,10 @@ def run(
     if retry and not dry_run:
         retry_failed(planned, roots)
     if executor is Where.slurm:
-        from mtp_bench.cli.cluster import Wish, run_on_slurm
+        from mtp_bench.cli.cluster import run_on_slurm
 
-        wish = Wish(site, gpus_per_job, micro_batch, detach=detach, dry_run=dry_run)
-        summary = run_on_slurm(planned, roots, wish)
+        share = (gpus_per_job, micro_batch)
+        summary = run_on_slurm(planned, roots, site, share, detach=detach, dry_run=dry_run)
     else:
         summary = _run_here(planned, roots, workers, (gpus_per_job or 1, micro_batch))
     if summary is None:
@@ -131,11 +131,12 @@ def run(
     _tell(summary, "jobs go on in SLURM; " if executor is Where.slurm else "")
 
 
-def _refuse_mixed(executor: Where, site: str | None, detach: bool, workers: int | None) -> None:
+def _refuse_mixed(executor: Where, detach: bool, workers: int | None) -> None:
     """No option is silently without effect."""
     from mtp_bench.errors import UserError
 
-    if executor is Where.local and (detach or "--site" in sys.argv):
+    named = any(word.partition("=")[0] == "--site" for word in sys.argv)
+    if executor is Where.local and (detach or named):
         raise UserError("--site and --detach are for --executor slurm")
     if executor is Where.slurm and workers is not None:
         raise UserError("--workers is for this machine: set 'parallelism' in the site profile")

@@ -8,13 +8,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtp_bench.cli.progress import clock, describe
+from mtp_bench.cli.progress import View, clock, describe
+from mtp_bench.errors import UserError
 from mtp_bench.executors import scheduler
 from mtp_bench.executors.endings import Again, End
-from mtp_bench.executors.outcome import say_last
-from mtp_bench.executors.standing import Standing, Standings, consult, on_disk
+from mtp_bench.executors.outcome import Snapshot, containing, say_last
+from mtp_bench.executors.standing import Standing, consult, on_disk
+from mtp_bench.store import submissions
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.records import read_seconds
 from mtp_bench.store.scalars import read_progress
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from mtp_bench.suite.plan import Plan
     from mtp_bench.suite.schema import Roots
 
-FOLLOW_SECONDS = 5.0
+FOLLOW_SECONDS = 2.0
 SAMPLE = 200
 """So many records are enough for how long a job takes."""
 
@@ -99,45 +102,40 @@ def _eta(rows: Iterable[Row], left: list[float], roots: Roots) -> str:
 
 
 def follow_along(planned: Plan, roots: Roots) -> None:
-    """Tell every change until all jobs have ended."""
-    before: dict[str, str] = {}
-    summary = silence = ""
-    while True:
-        told = report_of(planned, roots)
-        if told.silence != silence:
-            silence = told.silence
-            print(silence or "SLURM answers again", file=sys.stderr)
-        for row in told.rows:
-            if row.state == "running" or before.get(row.job) != row.state:
-                print(f"{row.state:9}  {row.job}  {row.message}".rstrip())
-        before = {row.job: row.state for row in told.rows}
-        if told.summary != summary:
-            summary = told.summary
-            print(summary, flush=True)
-        if all(state in ENDED for state in before.values()):
-            return
-        time.sleep(FOLLOW_SECONDS)
+    """Watch as ``run`` does, and submit nothing."""
+    states: dict[str, State] = {}
+    with View(planned) as view:
+        while not states or any(state not in ENDED for state in states.values()):
+            told = report_of(planned, roots)
+            states = {row.job: row.state for row in told.rows}
+            running = [job for job, state in states.items() if state == "running"]
+            progress = {j: read_progress(job_paths(roots, j).progress) for j in running}
+            view.show(Snapshot(states, progress))
+            time.sleep(FOLLOW_SECONDS)
 
 
 def cancel_all(planned: Plan, roots: Roots) -> None:
     """Running jobs are asked to checkpoint and stop; waiting ones leave the queue."""
-    asked: Standings = consult(on_disk(planned, roots), roots)
-    waiting: list[str] = []
-    for job, standing in asked.jobs.items():
-        paths = job_paths(roots, job)
-        if standing.state == "running":
-            paths.cancel.touch()
-            print(f"asked to stop: {job}")
-        elif standing.state in ("pending", "submitted"):
-            say_last(roots, job, "cancelled", "cancelled by the user")
-            print(f"cancelled: {job}")
-            waiting += [standing.task] if standing.task and standing.verdict is None else []
+    with submissions.alone(Path(roots.runs), wait=lambda: None):
+        asked = consult(on_disk(planned, roots), roots)
+        waiting: list[str] = []
+        broken: dict[str, str] = {}
+        for job, standing in asked.jobs.items():
+            with containing(broken, job):
+                if standing.state == "running":
+                    job_paths(roots, job).cancel.touch()
+                    print(f"asked to stop: {job}")
+                elif standing.state in ("pending", "submitted"):
+                    say_last(roots, job, "cancelled", "cancelled by the user")
+                    print(f"cancelled: {job}")
+                    waiting += [standing.task] if standing.task and not standing.verdict else []
     try:
-        if waiting:
-            scheduler.cancel(waiting)
+        scheduler.cancel(waiting)
     except scheduler.NoAnswer as error:
         print(
-            f"SLURM does not answer ({error}): {len(waiting)} jobs stay in its queue, and end by "
-            "themselves as they start",
+            f"SLURM does not answer, or refuses ({error}): of {len(waiting)} jobs some stay in its "
+            "queue, and end by themselves as they start",
             file=sys.stderr,
         )
+    if broken:
+        raise UserError(*broken.values())

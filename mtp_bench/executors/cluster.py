@@ -14,14 +14,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mtp_bench.errors import UserError
-from mtp_bench.executors.dispatch import Cluster, containing, hold, ready, submit_ready
+from mtp_bench.executors.dispatch import Cluster, hold, ready, submit_ready
 from mtp_bench.executors.endings import Again, End
-from mtp_bench.executors.outcome import Snapshot, Summary, blocked, failures, say_last
+from mtp_bench.executors.outcome import (
+    Snapshot,
+    Summary,
+    blocked,
+    containing,
+    failures,
+    put_back,
+    say_last,
+)
 from mtp_bench.executors.standing import Standing, Standings, consult, on_disk
 from mtp_bench.store import submissions
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.scalars import read_progress
-from mtp_bench.store.states import ENDED, read_state_file, write_state
+from mtp_bench.store.states import ENDED
 
 LOOK_SECONDS = 1.0
 ASK_SECONDS = (2.0, 30.0)
@@ -95,12 +103,12 @@ def _tell_waiting(run: Cluster) -> Callable[[], None]:
 def _act_alone(run: Cluster, *, held: bool) -> list[str]:
     run.standings = _asked(run, on_disk(run.plan, run.roots)).jobs
     for job, standing in _due(run):
-        with containing(run, job):
+        with containing(run.broken, job):
             _settle(run, job, standing)
     run.standings = on_disk(run.plan, run.roots)
     while stuck := blocked(run.plan.jobs, run.states()):
         for job, message in stuck:
-            with containing(run, job):
+            with containing(run.broken, job):
                 say_last(run.roots, job, "cancelled", message)
         run.standings = on_disk(run.plan, run.roots)
     return [] if held else submit_ready(run)
@@ -133,9 +141,7 @@ def _settle(run: Cluster, job: str, standing: Standing) -> None:
     if verdict.avoid:
         run.avoid[job] = tuple(dict.fromkeys((*run.avoid.get(job, ()), verdict.avoid)))
     run.say(f"again: {job}: {verdict.why}")
-    paths = job_paths(run.roots, job)
-    update = {"state": "pending", "submission": None}
-    write_state(paths, read_state_file(paths).model_copy(update=update))
+    put_back(run.roots, job)
 
 
 def watch(run: Cluster, tell: Callable[[Snapshot], None]) -> Summary:

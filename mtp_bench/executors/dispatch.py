@@ -8,12 +8,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtp_bench.errors import UserError
 from mtp_bench.executors import scheduler, slurm
+from mtp_bench.executors.outcome import containing, put_back
 from mtp_bench.executors.prepare import write_job
 from mtp_bench.executors.standing import Standing, on_disk
 from mtp_bench.store import faults, submissions
@@ -62,15 +62,6 @@ class Cluster:
         if line and line != self.said:
             self.say(line)
         self.said = line or self.said
-
-
-@contextmanager
-def containing(run: Cluster, job: str) -> Iterator[None]:
-    """One job's broken folder or full disk stops no other job."""
-    try:
-        yield
-    except (UserError, OSError) as error:
-        run.broken[job] = str(error)
 
 
 def ready(run: Cluster) -> list[Job]:
@@ -192,7 +183,8 @@ def _submit(run: Cluster, jobs: list[Job], cluster: str) -> list[str]:
         given = slurm.submit(folder, run.site, run.resources[batch.kind], batch)
     except UserError:
         for job in jobs:
-            _take_back(run, job)
+            with containing(run.broken, job.id):
+                put_back(run.roots, job.id)
         shutil.rmtree(submissions.folder(runs, submission.number), ignore_errors=True)
         raise
     except scheduler.NoAnswer as error:  # the intent stays; its name tells later what became of it
@@ -208,7 +200,7 @@ def _submit(run: Cluster, jobs: list[Job], cluster: str) -> list[str]:
 
 
 def _prepare(run: Cluster, job: Job) -> None:
-    with containing(run, job.id):
+    with containing(run.broken, job.id):
         write_job(job, run.resources[job.spec.kind], run.roots, run.command)
         job_paths(run.roots, job.id).cancel.unlink(missing_ok=True)
 
@@ -217,13 +209,6 @@ def _hand_over(run: Cluster, submission: Submission, task: int) -> None:
     paths = job_paths(run.roots, submission.jobs[task])
     update = {"state": "submitted", "message": "", "submission": submission.number, "task": task}
     write_state(paths, read_state_file(paths).model_copy(update=update))
-
-
-def _take_back(run: Cluster, job: Job) -> None:
-    with containing(run, job.id):
-        paths = job_paths(run.roots, job.id)
-        update = {"state": "pending", "submission": None}
-        write_state(paths, read_state_file(paths).model_copy(update=update))
 
 
 def _note(run: Cluster, submission: Submission) -> None:

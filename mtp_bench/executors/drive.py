@@ -1,23 +1,21 @@
-"""One loop for every executor: start what is ready, watch, tell, until nothing is left to do."""
+"""This machine's loop: start what is ready, watch, tell, until nothing is left to do."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from mtp_bench.errors import UserError
-from mtp_bench.executors.outcome import Snapshot, Summary, blocked, failures, say_last
+from mtp_bench.executors.local import LocalExecutor, Running
+from mtp_bench.executors.outcome import Snapshot, Summary, blocked, containing, failures, say_last
 from mtp_bench.executors.prepare import write_job
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.scalars import read_progress
 from mtp_bench.store.states import ENDED, State, left_word, state_of
 from mtp_bench.suite.plan import Job, Plan
-from mtp_bench.suite.schema import Resources, Roots
+from mtp_bench.suite.schema import Roots
 from mtp_bench.worker import TRY_LATER
 
 POLL_SECONDS = 0.2
@@ -26,26 +24,13 @@ RESTARTS = 2
 """How often a job that was killed from outside is started again within one run."""
 
 
-class Executor(Protocol):
-    """Where jobs run."""
-
-    capacity: int
-    resources: Resources
-
-    def start(self, job_file: Path) -> Any: ...
-
-    def ended(self, running: Any) -> int | None: ...
-
-    def stop(self, running: Any, *, at_once: bool = False) -> None: ...
-
-
 @dataclass
 class _Run:
     plan: Plan
     roots: Roots
-    executor: Executor
+    executor: LocalExecutor
     command: tuple[str, ...]
-    mine: dict[str, Any] = field(default_factory=dict)
+    mine: dict[str, Running] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
     stopping: bool = False
     broken: dict[str, str] = field(default_factory=dict)
@@ -67,14 +52,6 @@ class _Run:
             self.seen | dict.fromkeys(self.mine, "running") | dict.fromkeys(self.broken, "failed")
         )
 
-    @contextmanager
-    def containing(self, job: str) -> Iterator[None]:
-        """One job's broken folder or full disk stops no other job."""
-        try:
-            yield
-        except (UserError, OSError) as error:
-            self.broken[job] = str(error)
-
     def look_again(self, job: str) -> None:
         self.seen[job] = state_of(self.paths(job))
 
@@ -82,7 +59,7 @@ class _Run:
 def drive(
     plan: Plan,
     roots: Roots,
-    executor: Executor,
+    executor: LocalExecutor,
     command: tuple[str, ...],
     tell: Callable[[Snapshot], None],
 ) -> Summary:
@@ -123,14 +100,14 @@ def _step(run: _Run) -> bool:
         code = run.executor.ended(running)
         if code is not None:
             del run.mine[identity]
-            with run.containing(identity):
+            with containing(run.broken, identity):
                 _after(run, identity, code)
             run.look_again(identity)
     if run.stopping:
         return bool(run.mine)
     states = run.states()
     for identity, message in blocked(run.plan.jobs, states):
-        with run.containing(identity):
+        with containing(run.broken, identity):
             say_last(run.roots, identity, "cancelled", message)
         run.look_again(identity)
     states = run.states()
@@ -138,7 +115,7 @@ def _step(run: _Run) -> bool:
         if len(run.mine) >= run.executor.capacity or run.stopping:
             break
         if states[job.id] == "pending" and all(states[need] == "done" for need in job.needs):
-            with run.containing(job.id):
+            with containing(run.broken, job.id):
                 _start(run, job)
     return bool(run.mine) or any(state not in ENDED for state in run.states().values())
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mtp_bench.errors import UserError
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.states import (
     FAILED,
     State,
-    look,
     read_state_file,
+    state_of,
     write_state,
 )
 from mtp_bench.suite.plan import Job, Plan
@@ -55,6 +57,22 @@ def blocked(jobs: Iterable[Job], states: Mapping[str, State]) -> list[tuple[str,
     return found
 
 
+@contextmanager
+def containing(broken: dict[str, str], job: str) -> Iterator[None]:
+    """One job's broken folder or full disk, which is noted, stops no other job."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        broken[job] = str(error)
+
+
+def put_back(roots: Roots, job: str) -> None:
+    """Pending again, and in nobody's queue; what is known of its attempts stays."""
+    paths = job_paths(roots, job)
+    update = {"state": "pending", "message": "", "submission": None}
+    write_state(paths, read_state_file(paths).model_copy(update=update))
+
+
 def say_last(roots: Roots, job: str, state: State, message: str) -> None:
     """Write a job's last word; what is known of its attempts stays."""
     paths = job_paths(roots, job)
@@ -79,10 +97,7 @@ def retry_failed(plan: Plan, roots: Roots) -> list[str]:
     """Put failed and cancelled jobs back to pending; their attempts stay on record."""
     again = []
     for job in plan.jobs:
-        paths = job_paths(roots, job.id)
-        state, last = look(paths)
-        if state in FAILED:
-            update = {"state": "pending", "message": "", "submission": None}
-            write_state(paths, last.model_copy(update=update))
+        if state_of(job_paths(roots, job.id)) in FAILED:
+            put_back(roots, job.id)
             again.append(job.id)
     return again

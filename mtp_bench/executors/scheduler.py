@@ -6,10 +6,11 @@ be away, and a job that ended some minutes ago is forgotten.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 PATIENCE_SECONDS = 60.0
@@ -188,19 +189,11 @@ def _tasks(identity: str) -> Iterator[str]:
 
 def find(name: str) -> str | None:
     """The id of the job with this name; None where the scheduler never took one."""
-    tried: tuple[Callable[[], str], ...] = (
-        lambda: _call("squeue", "--noheader", "--states=all", "--format=%F", f"--name={name}"),
-        lambda: _call(
-            *("sacct", "--noheader", "-X", "--format=JobID%30"),
-            *(f"--name={name}", "--starttime=now-7days"),
-        ),
-    )
-    found = tried[0]().split()
+    found = _call("squeue", "--noheader", "--states=all", "--format=%F", f"--name={name}").split()
     if not found:
-        try:
-            found = tried[1]().split()
-        except NoAnswer:
-            return None
+        asked = ("--noheader", "-X", "--format=JobID%30", "--starttime=now-7days")
+        with contextlib.suppress(NoAnswer):
+            found = _call("sacct", *asked, f"--name={name}").split()
     return found[0].partition("_")[0] if found else None
 
 

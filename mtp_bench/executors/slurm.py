@@ -131,7 +131,8 @@ def _times(memory: str | None, count: int) -> str | None:
 def script(folder: Path, site: SiteProfile, resources: Resources, batch: Batch) -> str:
     """The batch script of what ``submit`` would submit."""
     count = len(batch.job_files)
-    command = f"{site.python_command(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    python, where = site.python_command(sys.executable), shlex.quote(str(folder))
+    command = f"{python} -u -m submitit.core._submit {where}"
     text: str = _make_sbatch_string(
         command=command,
         folder=folder,

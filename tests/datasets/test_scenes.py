@@ -17,7 +17,6 @@ from mtp_bench.datasets.scenes.geometry import (
     Scene,
     Thing,
     corners,
-    cover_at,
     inside,
     parcels,
     ribbon,
@@ -47,6 +46,18 @@ OFFICIAL_RESISC45 = (
     "storage_tank tennis_court terrace thermal_power_station wetland"
 )
 EVERY = [(dataset, name) for dataset, m in MINIATURES.items() for name in m.classes]
+
+
+def cover_at(scene: Scene, x: float, y: float) -> str:
+    """The land cover that is seen at a place, things left aside."""
+    here = np.array([[x, y]])
+    for road in reversed(scene.roads):
+        if inside(ribbon(road.line, road.width), here)[0]:
+            return road.cover
+    for region in reversed(scene.regions):
+        if inside(region.outline, here)[0]:
+            return region.cover
+    raise ValueError(f"({x}, {y}) lies on no region")
 
 
 def inner(scene: Scene, kind: str) -> list[Thing]:

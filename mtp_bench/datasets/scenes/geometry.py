@@ -128,18 +128,6 @@ def inside(outline: Sequence[Point] | Array, points: Array) -> npt.NDArray[np.bo
     return np.asarray(crosses.sum(axis=1) % 2 == 1)
 
 
-def cover_at(scene: Scene, x: float, y: float) -> str:
-    """The land cover that is seen at a place, things left aside."""
-    here = np.array([[x, y]])
-    for road in reversed(scene.roads):
-        if inside(ribbon(road.line, road.width), here)[0]:
-            return road.cover
-    for region in reversed(scene.regions):
-        if inside(region.outline, here)[0]:
-            return region.cover
-    raise ValueError(f"({x}, {y}) lies on no region")
-
-
 def area(polygon: Sequence[Point]) -> float:
     pairs = zip(polygon, (*polygon[1:], polygon[0]), strict=True)
     return abs(sum(x * v - y * u for (x, y), (u, v) in pairs)) / 2
