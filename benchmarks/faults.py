@@ -233,7 +233,9 @@ def compare(trial: Trial, undisturbed: Trial) -> list[str]:
         curves = [(t.folder / "runs" / job / "scalars.jsonl") for t in (trial, undisturbed)]
         if found is None:
             wrong.append(f"{job}: no record")
-        elif found["metrics"] != wanted["metrics"] or found["spec"] != wanted["spec"]:
+        elif any(found[key] != wanted[key] for key in ("metrics", "spec")) or (
+            found["provenance"]["probe"] != wanted["provenance"]["probe"]
+        ):
             wrong.append(f"{job}: {found['metrics']} instead of {wanted['metrics']}")
         elif curves[0].read_text() != curves[1].read_text():
             wrong.append(f"{job}: another curve")
@@ -294,6 +296,8 @@ def main() -> int:
         trial.watcher.wait()
         trial.call("report", "short")
         wrong = compare(trial, undisturbed)
+        if sum(trial.told.values()) < chosen.count:
+            wrong.append(f"only {sum(trial.told.values())} faults: shorten --pause")
         attempts = sum(len(record["attempts"]) for record in trial.records().values())
         if wrong:
             print((trial.folder / "commands.log").read_text()[-5000:], file=sys.stderr)

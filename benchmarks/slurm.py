@@ -3,9 +3,9 @@
     . "$(slurm/local-cluster/start.sh --env)"
     python benchmarks/slurm.py [--jobs 1000] [--repeats 3]
 
-Needs a SLURM (slurm/local-cluster/start.sh brings one up). The jobs are submitted into a partition
-with a start time far off, so that none runs while the dispatch is timed, and are taken out of the
-queue afterwards. Every figure is the median of whole commands, process start included.
+Needs a SLURM (slurm/local-cluster/start.sh brings one up). The jobs are submitted and held, so that
+none runs while the dispatch is timed, and are taken out of the queue afterwards. Every figure is
+the median of whole commands, process start included.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mtp_bench.cli.options import site_path
 
 if TYPE_CHECKING:
+    from mtp_bench.cli.progress import View
     from mtp_bench.executors.dispatch import Cluster
     from mtp_bench.executors.outcome import Summary
     from mtp_bench.suite.plan import Plan
@@ -50,12 +51,10 @@ def run_on_slurm(
         return _submit(run, view, detach=detach)
 
 
-def _submit(run: Cluster, view: object, *, detach: bool) -> Summary | None:
-    from mtp_bench.cli.progress import View
+def _submit(run: Cluster, view: View, *, detach: bool) -> Summary:
     from mtp_bench.errors import UserError
     from mtp_bench.executors.cluster import act, look, summary, watch
 
-    assert isinstance(view, View)
     look(run)
     if any(state == "pending" for state in run.states().values()) and not shutil.which("sbatch"):
         raise UserError("sbatch: not found: run this where jobs are submitted to SLURM")

@@ -41,12 +41,14 @@ def status(
 ) -> None:
     """The state of every job of a suite, as the disk has it and, where jobs wait there, SLURM."""
     from mtp_bench.cli.standing import follow_along, report_of
+    from mtp_bench.errors import UserError
 
     roots = roots_of(None, None, runs, results)
     planned = plan_of(suite, results)
-    if follow and not as_json:
-        follow_along(planned, roots)
-        return
+    if follow and as_json:
+        raise UserError("status: --json tells once: leave out --follow")
+    if follow:
+        return follow_along(planned, roots)
     told = report_of(planned, roots)
     if told.silence:
         print(told.silence, file=sys.stderr)
@@ -71,16 +73,16 @@ def logs(
     from mtp_bench.store.submissions import early_log
 
     paths = _find(job, runs, results)
-    while not paths.log.exists():
-        early = early_log(runs, paths)
-        if early is not None:
-            print(f"(no log of its own yet; from SLURM's, {early}:)", file=sys.stderr)
-            sys.stdout.write(early.read_text(errors="replace"))
-        if not follow or state_of(paths) in ENDED:
-            if early is not None:
-                return
-            raise UserError(f"{paths.job}: has no log yet")
+    early = None if paths.log.exists() else early_log(runs, paths)
+    if early is not None:
+        print(f"(no log of its own yet; from SLURM's, {early}:)", file=sys.stderr)
+        sys.stdout.write(early.read_text(errors="replace"))
+    while follow and not paths.log.exists() and state_of(paths) not in ENDED:
         time.sleep(0.5)
+    if not paths.log.exists():
+        if early is None:
+            raise UserError(f"{paths.job}: has no log yet")
+        return
     with paths.log.open(encoding="utf-8", errors="replace") as stream:
         while True:
             sys.stdout.write(stream.read())

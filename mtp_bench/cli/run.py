@@ -100,12 +100,13 @@ def run(
 
     Exit 1 where a job failed or something is missing.
     """
-    _refuse_mixed(executor, detach, workers)
+    _refuse_mixed(executor, detach, workers, dry_run and retry)
     if dry_run and executor is Where.local:
         plan(suite, only, False, data, weights, runs, results)
         return
     from mtp_bench.executors.outcome import retry_failed
     from mtp_bench.executors.prepare import write_plan
+    from mtp_bench.store import submissions
     from mtp_bench.suite.missing import find_missing
     from mtp_bench.suite.plan import select
 
@@ -116,8 +117,9 @@ def run(
     if missing:
         _show_missing(missing, sys.stderr)
         raise typer.Exit(1)
-    if retry and not dry_run:
-        retry_failed(planned, roots)
+    if retry:
+        with submissions.alone(Path(roots.runs), wait=lambda: None):
+            retry_failed(planned, roots)
     if executor is Where.slurm:
         from mtp_bench.cli.cluster import run_on_slurm
 
@@ -131,10 +133,12 @@ def run(
     _tell(summary, "jobs go on in SLURM; " if executor is Where.slurm else "")
 
 
-def _refuse_mixed(executor: Where, detach: bool, workers: int | None) -> None:
+def _refuse_mixed(executor: Where, detach: bool, workers: int | None, vain: bool) -> None:
     """No option is silently without effect."""
     from mtp_bench.errors import UserError
 
+    if vain:
+        raise UserError("--dry-run changes nothing: leave out --retry-failed")
     named = any(word.partition("=")[0] == "--site" for word in sys.argv)
     if executor is Where.local and (detach or named):
         raise UserError("--site and --detach are for --executor slurm")

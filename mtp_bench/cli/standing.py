@@ -6,10 +6,9 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtp_bench.cli.progress import View, clock, describe
 from mtp_bench.errors import UserError
@@ -46,6 +45,8 @@ class Told:
     """All jobs, what they sum up to, and why the scheduler did not answer where it did not."""
 
     rows: tuple[Row, ...]
+    progress: dict[str, dict[str, Any]]
+    """Of the running ones."""
     summary: str
     silence: str
 
@@ -53,50 +54,42 @@ class Told:
 def report_of(planned: Plan, roots: Roots) -> Told:
     """The disk's states, with what the scheduler knows of those that it should have."""
     asked = consult(on_disk(planned, roots), roots)
-    left: list[float] = []
-    rows = []
-    for job, standing in asked.jobs.items():
-        progress = (
-            read_progress(job_paths(roots, job).progress) if standing.state == "running" else {}
-        )
-        left += [float(progress["eta_seconds"])] if progress.get("eta_seconds") else []
-        rows.append(_row(job, standing, describe(progress)))
+    running = [job for job, standing in asked.jobs.items() if standing.state == "running"]
+    progress = {job: read_progress(job_paths(roots, job).progress) for job in running}
+    rows = tuple(_row(job, s, progress.get(job, {})) for job, s in asked.jobs.items())
     counts = Counter(row.state for row in rows)
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+    left = sum(float(told.get("eta_seconds", 0.0)) for told in progress.values())
     silence = asked.silence and f"SLURM does not answer ({asked.silence}): states are the disk's"
-    return Told(tuple(rows), summary + _eta(rows, left, roots), silence)
+    return Told(rows, progress, summary + _eta(rows, left, roots), silence)
 
 
-def _row(job: str, standing: Standing, progress: str) -> Row:
+def _row(job: str, standing: Standing, progress: dict[str, Any]) -> Row:
     """A job that left the queue is told as it will be judged."""
     state, seen, verdict = standing.state, standing.seen, standing.verdict
-    where = f" (SLURM job {standing.task}" if standing.task else ""
+    where = f" (SLURM job {standing.task})" if standing.task else ""
     if state == "running":
-        on = f"{where} on {seen.nodes})" if seen and where else f"{where})" if where else ""
-        return Row(job, state, progress + on)
-    if state == "done":
-        return Row(job, state, "")
+        return Row(job, state, f"{describe(progress)}{where}")
     if isinstance(verdict, End):
         return Row(job, verdict.state, verdict.message)
     if isinstance(verdict, Again):
         return Row(job, "pending", f"{verdict.why}: run submits it again")
     if seen is not None:
-        reason = "starting" if seen.state == "RUNNING" else seen.reason
-        return Row(job, state, f"{seen.state}: {reason}{where})")
+        reason = f"starting on {seen.nodes}" if seen.state == "RUNNING" else seen.reason
+        return Row(job, state, f"{seen.state}: {reason}{where}")
     return Row(job, state, standing.last.message)
 
 
-def _eta(rows: Iterable[Row], left: list[float], roots: Roots) -> str:
+def _eta(rows: tuple[Row, ...], left: float, roots: Roots) -> str:
     """Time left, by the median of the finished jobs and as many at once as run now."""
-    listed = list(rows)
-    done = [row.job for row in listed if row.state == "done"]
-    waiting = sum(row.state in ("pending", "submitted") for row in listed)
-    running = sum(row.state == "running" for row in listed)
+    done = [row.job for row in rows if row.state == "done"]
+    waiting = sum(row.state in ("pending", "submitted") for row in rows)
+    running = sum(row.state == "running" for row in rows)
     if not running or (waiting and not done):
         return ""
     each = [read_seconds(job_paths(roots, job).record) for job in done[:SAMPLE]] if waiting else []
     typical = statistics.median(each) if each else 0.0
-    seconds = (sum(left) + waiting * typical) / running
+    seconds = (left + waiting * typical) / running
     basis = f"; a job takes {clock(typical)}, {running} at once" if each else ""
     return f"; about {clock(seconds)} left{basis}"
 
@@ -108,9 +101,7 @@ def follow_along(planned: Plan, roots: Roots) -> None:
         while not states or any(state not in ENDED for state in states.values()):
             told = report_of(planned, roots)
             states = {row.job: row.state for row in told.rows}
-            running = [job for job, state in states.items() if state == "running"]
-            progress = {j: read_progress(job_paths(roots, j).progress) for j in running}
-            view.show(Snapshot(states, progress))
+            view.show(Snapshot(states, told.progress))
             time.sleep(FOLLOW_SECONDS)
 
 

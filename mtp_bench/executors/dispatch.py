@@ -6,6 +6,7 @@ import getpass
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -154,7 +155,7 @@ def _batch(run: Cluster, jobs: list[Job], submission: Submission) -> slurm.Batch
 def _submission(run: Cluster, number: int, jobs: list[Job], cluster: str) -> Submission:
     return Submission(
         number=number,
-        name=submissions.new_name(number),
+        name=f"mtp-bench-{number}-{uuid.uuid4().hex[:8]}",  # no other submission has it,
         cluster=cluster,
         jobs=tuple(job.id for job in jobs),
         memory=run.site.memory,
@@ -220,7 +221,7 @@ def _note(run: Cluster, submission: Submission) -> None:
 
 
 def scripts(run: Cluster) -> Iterator[str]:
-    """The batch scripts of a dry run: nothing is written or submitted.
+    """The batch scripts of a dry run: no run folder is made, nothing is submitted.
 
     Jobs that are not submitted yet have no id: ``<1>`` stands for that of the first script.
     """

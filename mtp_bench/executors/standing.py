@@ -116,14 +116,11 @@ def _ask(waiting: dict[str, Standing], roots: Roots, here: Facts) -> dict[str, S
     ended = scheduler.endings(sorted(identity for identity in ids if identity))
     for job, standing in gone.items():
         seen = _mine(ended, standing) or _mine(queue, standing)
-        if seen is None and here.private and not _own(standing):
+        others = standing.submission and standing.submission.user != getpass.getuser()
+        if seen is None and here.private and others:
             continue  # another user's job, which the scheduler does not show to us
         asked[job] = replace(standing, verdict=_verdict(job, standing, seen, roots))
     return asked
-
-
-def _own(standing: Standing) -> bool:
-    return standing.submission is None or standing.submission.user == getpass.getuser()
 
 
 def _mine(rows: dict[str, Seen], standing: Standing) -> Seen | None:

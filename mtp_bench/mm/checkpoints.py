@@ -89,9 +89,19 @@ def _write(path: Path, checkpoint: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
         raise UserError(
-            f"{path}: checkpoint cannot be written ({error}): free space there"
+            f"{path}: checkpoint cannot be written ({_reason(error)}): free space there"
         ) from error
     sync_folder(path.parent)
+
+
+def _reason(error: BaseException | None) -> str:
+    """The system's words, which torch hides behind its own."""
+    told = str(error).partition("\n")[0]
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return told
 
 
 def _delete_old(folder: Path) -> None:

@@ -7,7 +7,6 @@ again with the scheduler's id, so that a submission whose author died in between
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,8 +108,3 @@ def next_number(runs: Path) -> int:
     number = max(taken, default=0) + 1
     make_folder(folder(runs, number))
     return number
-
-
-def new_name(number: int) -> str:
-    """A name that no other submission has, on any cluster."""
-    return f"mtp-bench-{number}-{uuid.uuid4().hex[:8]}"

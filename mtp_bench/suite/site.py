@@ -5,6 +5,7 @@ A profile is never part of what a job is: the same job has the same id on every 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -21,6 +22,10 @@ Kind = Literal["pretrain", "finetune"]
 KINDS: tuple[Kind, ...] = ("pretrain", "finetune")
 OURS = {
     "array": "parallelism",
+    "clusters": "--site, one cluster each",
+    "ntasks": "processes",
+    "quiet": "--detach",
+    "wait": "--detach",
     "begin": "backoff",
     "chdir": "--runs",
     "cpus-per-task": "cpus",
@@ -228,15 +233,16 @@ class SiteProfile(Model):
         if self.activate and self.activate.conda:
             # 'conda activate' is a shell function, which a batch script does not have yet.
             lines += ['eval "$(conda shell.bash hook)"']
-            lines += [f"conda activate {shlex.quote(self.activate.conda)}"]
+            lines += [f"conda activate {shlex.quote(self.activate.conda)} || exit 1"]
         if self.activate and self.activate.venv:
-            lines.append(f"source {shlex.quote(f'{self.activate.venv}/bin/activate')}")
+            script = Path(self.activate.venv).expanduser() / "bin" / "activate"
+            lines.append(f"source {shlex.quote(str(script))} || exit 1")
         return lines + [f"export {k}={shlex.quote(_plain(v))}" for k, v in self.env.items()]
 
     def python_command(self, default: str) -> str:
         """Shell words that start Python on a node. ``default``: the interpreter that submits."""
         inside = "python" if self.activate else default
-        python = shlex.quote(self.python or inside)
+        python = shlex.quote(os.path.expanduser(self.python or inside))  # noqa: PTH111 - a word
         container = self.activate.container if self.activate else None
         return f"{container} {python}" if container else python
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from mtp_bench.datasets import access
 from mtp_bench.datasets.scenes.geometry import (
     Scene,
     Thing,
@@ -269,7 +270,7 @@ def test_an_interrupted_miniature_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_miniature("EuroSAT", tmp_path, progress=interrupt)
+        access.render("EuroSAT", tmp_path / "EuroSAT", interrupt)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -277,23 +278,14 @@ def test_a_folder_that_appears_meanwhile_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MINIATURES, "EuroSAT", Miniature(("Forest",), 1))
-    write_miniature(
-        "EuroSAT",
-        tmp_path,
-        progress=lambda done, total: write_miniature("EuroSAT", tmp_path),
-    )
+    root = tmp_path / "EuroSAT"
+    access.render("EuroSAT", root, lambda done, total: access.render("EuroSAT", root))
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")] == [
-        "2750/Forest/Forest_1.jpg"
+        "EuroSAT/2750/Forest/Forest_1.jpg"
     ]
 
 
-def test_bad_requests_are_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unknown_miniature_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError) as unknown:
         write_miniature("eurosta", tmp_path)
     assert str(unknown.value) == "no miniature of 'eurosta': did you mean 'EuroSAT'?"
-    (tmp_path / "2750").mkdir()
-    with pytest.raises(UserError) as present:
-        write_miniature("EuroSAT", tmp_path)
-    assert str(present.value) == (
-        f"{tmp_path}/2750 exists already: remove it or choose another folder"
-    )

@@ -127,7 +127,7 @@ def test_values_stay_one_word_in_the_shell(value: str, tmp_path: Path) -> None:
 
 def test_activation(tmp_path: Path) -> None:
     venv = load_site(write(tmp_path, "time: 20\nactivate: {venv: /my env}\nsetup: [module load x]"))
-    assert venv.shell_lines() == ["module load x", "source '/my env/bin/activate'"]
+    assert venv.shell_lines() == ["module load x", "source '/my env/bin/activate' || exit 1"]
     assert venv.python_command("/here/python") == "python"
     image = load_site(write(tmp_path, "time: 20\nactivate: {container: apptainer exec a.sif}"))
     assert image.python_command("/here/python") == "apptainer exec a.sif python"

@@ -4,8 +4,6 @@ Every picture has a seed of its own, from the data set, class and number, so tha
 same whichever others are rendered.
 """
 
-import shutil
-import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,42 +68,25 @@ def write_miniature(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Renders a data set's miniature into its official folder under `root`.
+    """Renders a data set's miniature into its official folder under the new folder `root`.
 
-    The folder appears whole or not at all. `progress` hears (done, total) after every picture.
+    `progress` hears (done, total) after every picture.
 
     Raises:
-        UserError: there is no such miniature, or its folder exists already.
+        UserError: there is no such miniature.
     """
     if dataset not in MINIATURES:
         raise UserError(f"no miniature of '{dataset}': {nearest(dataset, list(MINIATURES))}")
     layout, miniature = _LAYOUTS[dataset], MINIATURES[dataset]
-    target = root / layout.folder
-    if target.exists():
-        raise UserError(f"{target} exists already: remove it or choose another folder")
-    root.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{layout.folder}-", dir=root))
-    try:
-        total = len(miniature.classes) * miniature.images_per_class
-        for c, name in enumerate(miniature.classes):
-            (draft / name).mkdir()
-            for i in range(miniature.images_per_class):
-                path = draft / layout.name.format(name=name, number=i + 1)
-                _write_jpeg(path, picture(dataset, name, i + 1, seed))
-                if progress:
-                    progress(c * miniature.images_per_class + i + 1, total)
-        draft.chmod(0o755)  # mkdtemp's folders are private, data sets are not
-        _publish(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _publish(draft: Path, target: Path) -> None:
-    try:
-        draft.replace(target)
-    except OSError:
-        if not target.is_dir():  # where it is one, another process was faster with the same
-            raise
+    total = len(miniature.classes) * miniature.images_per_class
+    for c, name in enumerate(miniature.classes):
+        folder = root / layout.folder / name
+        folder.mkdir(parents=True)
+        for i in range(miniature.images_per_class):
+            path = root / layout.folder / layout.name.format(name=name, number=i + 1)
+            _write_jpeg(path, picture(dataset, name, i + 1, seed))
+            if progress:
+                progress(c * miniature.images_per_class + i + 1, total)
 
 
 def _write_jpeg(path: Path, rgb: npt.NDArray[np.uint8]) -> None:
