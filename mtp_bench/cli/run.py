@@ -129,7 +129,7 @@ def run(
         summary = _run_here(planned, roots, workers, (gpus_per_job or 1, micro_batch))
     if summary is None:
         return
-    write_plan(whole, suite_path(suite, results), roots)  # again, with the states it ended in
+    _remember(whole, suite, roots)  # again, with the states it ended in
     _tell(summary, "jobs go on in SLURM; " if executor is Where.slurm else "")
 
 

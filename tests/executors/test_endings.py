@@ -77,6 +77,14 @@ def test_a_job_killed_with_its_parent_is_none_of_its_tries() -> None:
     assert not verdict.counts
 
 
+def test_a_submission_that_was_not_complete_is_none_of_its_tries() -> None:
+    tail = "RuntimeError: Waited for 60 seconds but could not find submitted jobs in path:\n/x"
+    trace = replace(TRACE, began=False, advanced=False, tail=tail)
+    verdict = judge(Seen("FAILED", "NonZeroExitCode", exit_code="1:0"), trace)
+    assert isinstance(verdict, Again)
+    assert not verdict.counts
+
+
 @pytest.mark.parametrize("advanced", [True, False])
 def test_what_got_further_is_no_failed_try(advanced: bool) -> None:
     verdict = judge(Seen("FAILED", exit_code="137:0"), replace(TRACE, advanced=advanced))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ from mtp_bench.suite.load import load_suite
 from mtp_bench.suite.plan import Plan, make_plan
 from mtp_bench.suite.schema import Roots
 from mtp_bench.suite.site import load_site
-from tests.slurm.cluster import Cluster, until
+from tests.slurm.cluster import Cluster, environment_of, until
 from tests.slurm.place import Place
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +155,37 @@ def test_two_processes_train_as_one(per_node: int, place: Place, tmp_path: Path)
     assert len(gradients[0]) == len(gradients[1]) > 10
     for one, other in zip(*gradients, strict=True):
         assert float((one - other).norm()) <= 1e-5 * float(one.norm()) + 1e-12
+
+
+def test_a_lost_process_is_not_the_job_s_fault(place: Place, cluster: Cluster) -> None:
+    place.site(processes=2, processes_per_node=2)
+    watching = place.start_run("--only", "seed=0")
+    job, _ = place.training(past=10)
+    second = [
+        pid
+        for pid in cluster.job_processes()
+        if {"SLURM_PROCID=1", "RANK=1"} & set(environment_of(pid)) and is_python(pid)
+    ]
+    os.kill(second[0], signal.SIGKILL)
+    code, _, err = place.ended(watching)
+    assert code == 0, err
+    assert [a["outcome"] for a in place.record(job)["attempts"]][-1] == "done"
+    assert len(place.record(job)["attempts"]) == 2
+
+
+def is_python(pid: int) -> bool:
+    return b"submitit.core._submit" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def test_cancel_reaches_every_process(place: Place) -> None:
+    place.site(processes=2, processes_per_node=2)
+    code, _, err = place.run("--detach", "--only", "seed=0")
+    assert code == 0, err
+    job, _ = place.training(past=10)
+    code, out, err = place.call("cancel", "tiny", "--only", "seed=0")
+    assert f"asked to stop: {job}" in out
+    until(lambda: place.states() == {"cancelled": 1, "pending": 1}, 60, "the job to be cancelled")
+    until(lambda: not place.queued(), 60, "an empty queue")
 
 
 def test_random_faults(cluster: Cluster) -> None:

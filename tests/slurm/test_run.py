@@ -278,7 +278,10 @@ def test_a_wrong_python_is_told_and_not_tried_again(place: Place) -> None:
     assert "failed: " in err
     assert "ended before its worker began" in err
     assert "/nowhere/python" in err
-    assert len(place.submissions()) == 1
+    (submission,) = place.submissions()
+    code, out, _ = place.call("logs", submission["jobs"][0])  # SLURM's, as the job has none
+    assert code == 0
+    assert "/nowhere/python" in out
 
 
 def test_what_is_killed_again_and_again_is_given_up(place: Place) -> None:
@@ -304,3 +307,20 @@ def test_what_slurm_refuses_is_one_line_and_leaves_nothing(place: Place) -> None
     code, _, err = place.run("--detach", "--only", "seed=0")
     assert code == 0, err
     assert place.states() == {"pending": 1, "submitted": 1}
+
+
+def test_waiting_arrays_that_are_cancelled_stay_so(place: Place, plain_cluster: Cluster) -> None:
+    """Arrays end at index 20 there, so that thirty jobs are two."""
+    place.on(plain_cluster)
+    place.change("seeds: 2", "seeds: 30")
+    place.site(sbatch={"hold": True})
+    code, _, err = place.run("--detach")
+    assert code == 0, err
+    assert [len(s["jobs"]) for s in place.submissions()] == [21, 9]
+    assert place.states() == {"submitted": 30}
+    plain_cluster.run("scancel", *[s["slurm_id"] for s in place.submissions()])
+    code, _, err = place.run()
+    assert code == 1
+    assert err.count(": cancelled in SLURM (SLURM job ") == 30
+    assert place.states() == {"cancelled": 30}
+    assert len(place.submissions()) == 2
