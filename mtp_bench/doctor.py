@@ -224,6 +224,8 @@ def check_slurm() -> list[Check]:
             Check("slurm", None, f"no {' and no '.join(absent)}: jobs run on this machine only")
         ]
     done = run_tool(["sinfo", "--noheader", "--format=%P (%D nodes, %a)"], 20)
+    if "configuration source" in done.stderr:
+        return [Check("slurm", None, "installed, and of no cluster: jobs run on this machine only")]
     if done.returncode:
         fix = "ask the cluster's staff, or look at SLURM_CONF"
         return [Check("slurm", False, f"sinfo does not answer: {how_it_ended(done)}", fix)]

@@ -22,7 +22,6 @@ from mtp_bench import __version__, catalog
 from mtp_bench.errors import UserError
 from mtp_bench.store import faults, lock
 from mtp_bench.store.attempts import (
-    MOST_IDLE,
     close_lost,
     got_nowhere,
     newest_checkpoint,
@@ -125,11 +124,12 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
         return "cancelled"
     begun = newest_checkpoint(paths)
     closed = tuple(a if a.ended else close_lost(a, paths) for a in before.attempts)
-    hindered = _unmet(job) or _idle(closed, begun)
-    if hindered is not None:
-        if hindered[0] == "timeout":  # counted once: when the user retries, it starts again
-            closed = (*closed[:-1], closed[-1].model_copy(update={"outcome": "timeout"}))
-        return _leave(paths, before.model_copy(update={"attempts": closed}), *hindered)
+    unmet, idle = _unmet(job), got_nowhere(closed, begun)
+    if unmet is not None:
+        return _leave(paths, before.model_copy(update={"attempts": closed}), *unmet)
+    if idle is not None:  # counted once: when the user retries, it starts again
+        closed = (*closed[:-1], closed[-1].model_copy(update={"outcome": "timeout"}))
+        return _leave(paths, before.model_copy(update={"attempts": closed}), "timeout", idle)
     gpus = job.resources.processes if job.resources.device == "cuda" else 0
     attempt = Attempt(
         started=now(),
@@ -155,12 +155,6 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
         return "running"
     write_state(paths, end_attempt(state, outcome, message, time.monotonic() - started))
     return outcome
-
-
-def _idle(attempts: tuple[Attempt, ...], begun: int) -> tuple[State, str] | None:
-    if not got_nowhere(attempts, begun):
-        return None
-    return "timeout", f"{MOST_IDLE} attempts in a row got no further than iteration {begun}"
 
 
 def _leave(paths: JobPaths, last: StateFile, state: State, message: str) -> State:

@@ -18,7 +18,7 @@ from mtp_bench.executors.outcome import Snapshot, containing, say_last
 from mtp_bench.executors.standing import Standing, consult, on_disk
 from mtp_bench.store import submissions
 from mtp_bench.store.paths import job_paths
-from mtp_bench.store.records import read_seconds
+from mtp_bench.store.records import read_record
 from mtp_bench.store.scalars import read_progress
 from mtp_bench.store.states import ENDED, State
 
@@ -87,7 +87,8 @@ def _eta(rows: tuple[Row, ...], left: float, roots: Roots) -> str:
     running = sum(row.state == "running" for row in rows)
     if not running or (waiting and not done):
         return ""
-    each = [read_seconds(job_paths(roots, job).record) for job in done[:SAMPLE]] if waiting else []
+    sample = [job_paths(roots, job).record for job in done[:SAMPLE]] if waiting else []
+    each = [3600 * read_record(path).compute.wall_hours for path in sample]
     typical = statistics.median(each) if each else 0.0
     seconds = (left + waiting * typical) / running
     basis = f"; a job takes {clock(typical)}, {running} at once" if each else ""

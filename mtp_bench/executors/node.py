@@ -18,7 +18,8 @@ from mtp_bench.executors import scheduler
 from mtp_bench.executors.endings import NOT_WRITABLE
 from mtp_bench.store.control import StopRequest
 from mtp_bench.store.lock import holder
-from mtp_bench.store.states import StateFile
+from mtp_bench.store.paths import JobPaths
+from mtp_bench.store.states import read_state_file
 from mtp_bench.worker import TRY_LATER, execute, into_log
 
 LOCK_SECONDS = 2.0
@@ -81,7 +82,7 @@ def _to_its_end(job_file: Path, number: int, stop: StopRequest) -> int:
     folder = job_file.parent
     waiting = False
     while True:
-        current = _submission(folder)
+        current = read_state_file(JobPaths(folder, folder, folder.name)).submission
         if current != number:
             print(f"submission {number} is out of date: {current} has this job", flush=True)
             return 0
@@ -100,13 +101,6 @@ def _to_its_end(job_file: Path, number: int, stop: StopRequest) -> int:
         time.sleep(LOCK_SECONDS)
 
 
-def _submission(folder: Path) -> int | None:
-    try:
-        return StateFile.model_validate_json((folder / "state.json").read_text()).submission
-    except (OSError, ValueError):
-        return None
-
-
 def _ours_to_requeue(stop: StopRequest) -> bool:
     """Whether to go back into the queue is ours to ask for.
 
@@ -117,7 +111,8 @@ def _ours_to_requeue(stop: StopRequest) -> bool:
     if "ended" not in stop.reasons:
         return bool(stop.reasons & {"notice", "deadline"})
     try:
-        return scheduler.state_of(os.environ["SLURM_JOB_ID"]) == "RUNNING"
+        told = scheduler.endings([os.environ["SLURM_JOB_ID"]])
+        return any(seen.state == "RUNNING" for seen in told.values())
     except (scheduler.NoAnswer, KeyError):
         return False
 

@@ -123,13 +123,6 @@ def endings(ids: Iterable[str]) -> dict[str, Seen]:
     return found
 
 
-def state_of(identity: str) -> str:
-    """The state of one job that the controller still has."""
-    text = _call("scontrol", "--oneliner", "show", "job", identity)
-    found = re.search(r"JobState=(\S+)", text)
-    return found[1] if found else ""
-
-
 def _same(task: str, job: str) -> bool:
     return task == job or task.startswith(f"{job}_")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import shlex
@@ -171,13 +172,14 @@ def submit(folder: Path, site: SiteProfile, resources: Resources, batch: Batch) 
         executor.update_parameters(**_parameters(site, resources, batch))
         files = [str(path) for path in batch.job_files]
         same = (batch.number, limit, margin, site.requeue)
-        with _outside_of_jobs():
+        # submitit repeats on stderr what it also raises
+        with _outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
             calls: Sequence[Any] = executor.map_array(
                 on_node, files, *([value] * len(files) for value in same)
             )
     except FailedJobError as error:
         lines = [line for line in str(error).splitlines() if "sbatch: error" in line]
-        told = (lines or str(error).splitlines())[-1].removeprefix("sbatch: error: ")
+        told = (lines or str(error).splitlines())[0].removeprefix("sbatch: error: ")
         told = told.removeprefix("Batch job submission failed: ")
         if UNSURE.search(str(error)):
             raise NoAnswer(told) from None

@@ -17,11 +17,13 @@ def newest_checkpoint(paths: JobPaths) -> int:
     return max((int(p.stem[5:]) for p in paths.checkpoints.glob("iter_*.pth")), default=0)
 
 
-def got_nowhere(attempts: tuple[Attempt, ...], begun: int) -> bool:
-    """Whether one more attempt, from iteration ``begun``, would be as idle as the last ones."""
+def got_nowhere(attempts: tuple[Attempt, ...], begun: int) -> str | None:
+    """Why one more attempt, from iteration ``begun``, would be as idle as the last ones."""
     last = attempts[-MOST_IDLE:]
     idle = all(a.outcome in ("pending", "lost") and a.from_iteration == begun for a in last)
-    return len(last) == MOST_IDLE and idle
+    if len(last) < MOST_IDLE or not idle:
+        return None
+    return f"{MOST_IDLE} attempts in a row got no further than iteration {begun}"
 
 
 def close_lost(attempt: Attempt, paths: JobPaths) -> Attempt:

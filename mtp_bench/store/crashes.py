@@ -32,7 +32,8 @@ def judge_crash(error: Exception, job: JobFile) -> tuple[State, str]:
     micro_batch, _ = job.resources.split(job.spec.settings.batch_size)
     ours = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
     if ours or "can't allocate memory" in str(error):
-        return "oom", f"{text}: {_smaller(micro_batch)}"
+        half = f", or try --micro-batch {micro_batch // 2}" if micro_batch > 1 else ""
+        return "oom", f"{text}: it takes {micro_batch} images at once: give it more memory{half}"
     return "failed", text
 
 
@@ -46,13 +47,3 @@ def _peer_lost(job: JobFile, text: str) -> tuple[State, str]:
             return word.state, word.message
         time.sleep(0.2)
     return "pending", f"another process of this job was lost ({text})"
-
-
-def _smaller(micro_batch: int) -> str:
-    """What to do about a batch that does not fit."""
-    if micro_batch == 1:
-        return "it takes one image at once: only more memory helps"
-    return (
-        f"it takes {micro_batch} images at once: give it more memory, or try --micro-batch "
-        f"{micro_batch // 2}, which needs about half as much for its images"
-    )

@@ -40,20 +40,8 @@ def _process_start(pid: int) -> str | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        if Path("/proc/self/stat").exists():
-            return None
-        return _alive_without_proc(pid)
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _alive_without_proc(pid: int) -> str | None:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
         return None
-    except PermissionError:
-        pass
-    return ""
+    return None if fields[0] in "ZX" else fields[19]
 
 
 def _newest(folder: Path) -> tuple[int, Path | None]:

@@ -153,14 +153,6 @@ def read_record(path: Path) -> Record:
     return _read_slowly(path, blob)
 
 
-def read_seconds(path: Path) -> float:
-    """How long a finished job took, all attempts together; 0 where its record cannot be read."""
-    try:
-        return float(json.loads(path.read_bytes())["compute"]["wall_hours"]) * 3600
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
-
-
 def _read_slowly(path: Path, blob: bytes) -> Record:
     """Older versions, lifted and validated; and what is no record, with a message for the user."""
     try:

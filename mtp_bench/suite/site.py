@@ -20,36 +20,27 @@ from mtp_bench.suite.schema import Count, Model
 
 Kind = Literal["pretrain", "finetune"]
 KINDS: tuple[Kind, ...] = ("pretrain", "finetune")
-OURS = {
-    "array": "parallelism",
-    "clusters": "--site, one cluster each",
-    "ntasks": "processes",
-    "quiet": "--detach",
-    "wait": "--detach",
-    "begin": "backoff",
-    "chdir": "--runs",
-    "cpus-per-task": "cpus",
-    "error": "--runs",
-    "dependency": "the suite",
-    "gpus": "gpus",
-    "gpus-per-node": "gpus",
-    "gres": "gpus",
-    "job-name": "the suite",
-    "kill-on-invalid-dep": "the suite",
-    "mem": "memory",
-    "no-requeue": "requeue",
-    "nodes": "processes_per_node",
-    "ntasks-per-node": "processes_per_node",
-    "open-mode": "--runs",
-    "output": "--runs",
-    "parsable": "--detach",
-    "requeue": "requeue",
-    "signal": "stop_before",
-    "test-only": "--dry-run",
-    "time": "time",
-    "wrap": "setup",
-    **{key: key for key in ("partition", "account", "qos", "constraint", "reservation", "exclude")},
+_SET_BY = {
+    "--detach": ("parsable", "quiet", "wait"),
+    "--dry-run": ("test-only",),
+    "--runs": ("chdir", "error", "open-mode", "output"),
+    "--site, one cluster each": ("clusters",),
+    "backoff": ("begin",),
+    "cpus": ("cpus-per-task",),
+    "gpus": ("gpus", "gpus-per-node", "gres"),
+    "memory": ("mem",),
+    "parallelism": ("array",),
+    "processes": ("nodes", "ntasks", "ntasks-per-node"),
+    "requeue": ("no-requeue", "requeue"),
+    "setup": ("wrap",),
+    "stop_before": ("signal",),
+    "the suite": ("dependency", "job-name", "kill-on-invalid-dep"),
+    "its own key": ("account", "constraint", "exclude", "partition", "qos", "reservation"),
+        ["account", "constraint", "exclude", "partition", "qos", "reservation"]
+    ),
+    "time": ("time",),
 }
+OURS = {flag: key for key, flags in _SET_BY.items() for flag in flags}
 """Flags of sbatch that are set from elsewhere, and from where."""
 _TIME = re.compile(
     r"(?:(?P<days>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?"

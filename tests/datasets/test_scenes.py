@@ -31,7 +31,7 @@ from mtp_bench.datasets.scenes.miniature import (
 )
 from mtp_bench.datasets.scenes.render import render
 from mtp_bench.datasets.scenes.terrain import COVERS, grounds
-from mtp_bench.datasets.scenes.things import SHAPES, silhouettes
+from mtp_bench.datasets.scenes.things import SHAPES, _bodies
 from mtp_bench.errors import UserError
 
 OFFICIAL_EUROSAT = (
@@ -59,6 +59,12 @@ def cover_at(scene: Scene, x: float, y: float) -> str:
         if inside(region.outline, here)[0]:
             return region.cover
     raise ValueError(f"({x}, {y}) lies on no region")
+
+
+def silhouettes(thing: Thing) -> list[npt.NDArray[np.float64]]:
+    """The solid parts in metres: their union is the object as seen from above."""
+    parts = [p for p in SHAPES[thing.kind] if p.solid] or list(SHAPES[thing.kind][:1])
+    return [_bodies(thing.kind, [thing]).part(part, thing.heading)[0] for part in parts]
 
 
 def inner(scene: Scene, kind: str) -> list[Thing]:

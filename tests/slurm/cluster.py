@@ -110,7 +110,7 @@ class Cluster:
     def settle(self) -> None:
         """End every job and bring every daemon and node back, for the next test."""
         self.start_missing()
-        until(self._emptied, 60, "the queue is empty")
+        until(self._emptied, 150, "the queue is empty")
         until(self._idle, 30, "every node is idle")
 
     def _emptied(self) -> bool:

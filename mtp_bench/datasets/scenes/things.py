@@ -157,12 +157,6 @@ def _bodies(kind: str, things: Sequence[Thing]) -> _Bodies:
     return _Bodies(kind, table[:, :2], table[:, 2:4], table[:, 4], table[:, 5], table[:, 6:])
 
 
-def silhouettes(thing: Thing) -> list[Array]:
-    """The solid parts in metres: their union is the object as seen from above."""
-    parts = [p for p in SHAPES[thing.kind] if p.solid] or list(SHAPES[thing.kind][:1])
-    return [_bodies(thing.kind, [thing]).part(part, thing.heading)[0] for part in parts]
-
-
 def draw_things(scene: Scene, ground: Pixels) -> npt.NDArray[np.uint8]:
     """Objects with their shadows on the painted ground; from planes to RGB (side, side, 3)."""
     side = ground.shape[1]
