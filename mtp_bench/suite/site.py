@@ -36,8 +36,6 @@ _SET_BY = {
     "stop_before": ("signal",),
     "the suite": ("dependency", "job-name", "kill-on-invalid-dep"),
     "its own key": ("account", "constraint", "exclude", "partition", "qos", "reservation"),
-        ["account", "constraint", "exclude", "partition", "qos", "reservation"]
-    ),
     "time": ("time",),
 }
 OURS = {flag: key for key, flags in _SET_BY.items() for flag in flags}
