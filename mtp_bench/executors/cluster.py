@@ -78,9 +78,11 @@ def act(run: Cluster, *, wait: bool = False) -> list[str]:
     held = time.monotonic() < run.hold_until
     if not (_due(run) or (ready(run) and not held)):
         return []
-    patience = _tell_waiting(run) if wait else None
+    line = f"waiting for another submission to {run.roots.runs}"
     try:
-        with submissions.alone(Path(run.roots.runs), patience) as mine:
+        with submissions.alone(
+            Path(run.roots.runs), (lambda: run.tell_once(line)) if wait else None
+        ) as mine:
             return _act_alone(run, held=held) if mine else []
     except UserError as error:
         if not any(state in ("submitted", "running") for state in run.states().values()):
@@ -94,10 +96,6 @@ def act(run: Cluster, *, wait: bool = False) -> list[str]:
             told = standing.verdict.message if isinstance(standing.verdict, End) else str(error)
             run.broken[job] = told
     return []
-
-
-def _tell_waiting(run: Cluster) -> Callable[[], None]:
-    return lambda: run.tell_once(f"waiting for another submission to {run.roots.runs}")
 
 
 def _act_alone(run: Cluster, *, held: bool) -> list[str]:

@@ -5,6 +5,7 @@ A profile is never part of what a job is: the same job has the same id on every 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -26,9 +27,9 @@ _SET_BY = {
     "--runs": ("chdir", "error", "open-mode", "output"),
     "--site, one cluster each": ("clusters",),
     "backoff": ("begin",),
-    "cpus": ("cpus-per-task",),
-    "gpus": ("gpus", "gpus-per-node", "gres"),
-    "memory": ("mem",),
+    "cpus": ("cpus-per-gpu", "cpus-per-task"),
+    "gpus": ("gpus", "gpus-per-node", "gpus-per-task", "gres"),
+    "memory": ("mem", "mem-per-cpu", "mem-per-gpu"),
     "parallelism": ("array",),
     "processes": ("nodes", "ntasks", "ntasks-per-node"),
     "requeue": ("no-requeue", "requeue"),
@@ -36,7 +37,7 @@ _SET_BY = {
     "stop_before": ("signal",),
     "the suite": ("dependency", "job-name", "kill-on-invalid-dep"),
     "its own key": ("account", "constraint", "exclude", "partition", "qos", "reservation"),
-    "time": ("time",),
+    "time": ("time", "time-min"),
 }
 OURS = {flag: key for key, flags in _SET_BY.items() for flag in flags}
 """Flags of sbatch that are set from elsewhere, and from where."""
@@ -68,7 +69,7 @@ def _is_time(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+    if not text.isprintable():
         raise ValueError("must be one line, without control characters")
     return text
 
@@ -87,25 +88,24 @@ def _is_flag(text: str) -> str:
     return text
 
 
-def _times(value: Any) -> Any:
-    """One for all kinds, or one for each."""
-    if isinstance(value, dict):
-        return value
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise ValueError("must be a time, or a mapping of kinds of jobs to times")
-    return dict.fromkeys(KINDS, _is_time(str(value)))
+def _each_kind(value: Any) -> Any:
+    """One for all kinds of jobs, or one for each."""
+    given = value if isinstance(value, dict) else dict.fromkeys(KINDS, value)
+    if missing := [kind for kind in KINDS if kind not in given]:
+        raise ValueError(f"must say {' and '.join(missing)} too")
+    return given
 
 
-def _counts(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError("must be a number from 1 on, or a mapping of kinds of jobs to numbers")
-    return dict.fromkeys(KINDS, value)
+def _value(value: Any) -> Any:
+    """Checked before the union of types, which would complain once for each of them."""
+    if value in (None, "") or not isinstance(value, str | int | float):
+        raise ValueError(f"must be a word, a number or true, not {json.dumps(value)}")
+    return _one_line(value) if isinstance(value, str) else value
 
 
 Line = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
 Time = Annotated[str, BeforeValidator(_time), AfterValidator(_is_time)]
+Value = Annotated[str | int | float | bool, BeforeValidator(_value)]
 Variable = Annotated[str, AfterValidator(_is_name)]
 Flag = Annotated[str, AfterValidator(_is_flag)]
 Node = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,\[\]-]+$")]
@@ -123,6 +123,8 @@ class Gpus(Model):
     def _named(self) -> Self:
         if self.request == "gres" and not self.name:
             raise ValueError("'gres' needs a name, like gpu or gpu:a100")
+        if self.request == "gpus" and (self.name == "gpu" or ":" in self.name):
+            raise ValueError("'gpus' needs the type alone as its name, like a100, or '' for any")
         return self
 
 
@@ -150,14 +152,14 @@ class SiteProfile(Model):
     reservation: Line | None = None
     exclude: tuple[Node, ...] = ()
     gpus: Gpus | None = None
-    processes: Annotated[dict[Kind, Count], BeforeValidator(_counts)] = Field(
+    processes: Annotated[dict[Kind, Count], BeforeValidator(_each_kind)] = Field(
         default_factory=lambda: dict.fromkeys(KINDS, 1)
     )
     processes_per_node: Count = 1
     cpus: Count = 1
     """For each process, as ``memory`` is."""
     memory: Memory | None = None
-    time: Annotated[dict[Kind, Time], BeforeValidator(_times)]
+    time: Annotated[dict[Kind, Time], BeforeValidator(_each_kind)]
     stop_before: Time = "5:00"
     parallelism: Count | None = None
     requeue: bool = True
@@ -166,15 +168,14 @@ class SiteProfile(Model):
     setup: tuple[Line, ...] = ()
     activate: Activate | None = None
     python: Line | None = None
-    env: dict[Variable, Line | int | float | bool] = Field(default_factory=dict)
-    sbatch: dict[Flag, Line | int | Literal[True]] = Field(default_factory=dict)
+    env: dict[Variable, Value] = Field(default_factory=dict)
+    sbatch: dict[Flag, Value] = Field(default_factory=dict)
     srun: tuple[Line, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name, given in (("time", set(self.time)), ("processes", set(self.processes))):
-            if missing := [kind for kind in KINDS if kind not in given]:
-                raise ValueError(f"'{name}' must say {' and '.join(missing)} too")
+        if off := [flag for flag, value in self.sbatch.items() if value is False]:
+            raise ValueError(f"'sbatch': leave out {off[0]}: a flag is true, or has a value")
         for kind in KINDS:
             if self.limit(kind) * 60 <= 2 * self.margin_seconds:
                 raise ValueError(

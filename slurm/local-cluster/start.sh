@@ -213,7 +213,7 @@ StorageUser=root
 StorageLoc=slurm_acct_db
 CONF
   )
-  echo "export SLURM_CONF='$SLURM_CONF'" >"$STATE/env.sh"
+  echo "export SLURM_CONF='$SLURM_CONF' MTP_SLURM_STATE='$STATE'" >"$STATE/env.sh"
   declare -p NODES ACCOUNTING >"$STATE/etc/started-with"
 }
 
