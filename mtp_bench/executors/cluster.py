@@ -60,9 +60,9 @@ def _asked(run: Cluster, fresh: dict[str, Standing]) -> Standings:
     run.pause = min(ASK_SECONDS[1], run.pause * 1.5)
     if answer.silence:
         run.tell_once(f"SLURM does not answer ({answer.silence}): going on by the disk")
-    elif run.said:
+    elif run.silent:
         run.tell_once("SLURM answers again")
-        run.said = ""
+    run.silent = bool(answer.silence)
     return answer
 
 

@@ -48,6 +48,7 @@ class Cluster:
     """Jobs whose folder cannot be used, and why."""
     standings: dict[str, Standing] = field(default_factory=dict)
     said: str = ""
+    silent: bool = False
     asked: float = 0.0
     hold_until: float = 0.0
     """Nothing is submitted before: the scheduler refused, or did not answer."""
