@@ -204,7 +204,8 @@ def _submit(run: Cluster, jobs: list[Job], cluster: str) -> list[str]:
 def _prepare(run: Cluster, job: Job) -> None:
     with containing(run.broken, job.id):
         write_job(job, run.resources[job.spec.kind], run.roots, run.command)
-        job_paths(run.roots, job.id).cancel.unlink(missing_ok=True)
+        for left in (job_paths(run.roots, job.id).cancel, job_paths(run.roots, job.id).word):
+            left.unlink(missing_ok=True)  # of an attempt before
 
 
 def _hand_over(run: Cluster, submission: Submission, task: int) -> None:

@@ -159,14 +159,13 @@ def _trace(paths: JobPaths, standing: Standing, submission: Submission, runs: Pa
     task = standing.task or ""
     attempt = next(iter(standing.last.attempts[-1:]), None)
     began = attempt is not None and attempt.slurm == task
+    begun = attempt.from_iteration if attempt else 0
     log = submissions.log_of(runs, submission, standing.last.task)
     lines = _last_lines(log)
     return Trace(
         task=task,
         began=began,
-        advanced=attempt is not None
-        and began
-        and newest_checkpoint(paths) > attempt.from_iteration,
+        advanced=began and newest_checkpoint(paths) > begun,
         rss_bytes=int(read_progress(paths.progress).get("rss_bytes", 0)) if began else 0,
         memory=submission.memory,
         last_words=_telling(lines, log),
