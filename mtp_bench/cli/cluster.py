@@ -24,6 +24,7 @@ def run_on_slurm(
     *,
     detach: bool,
     dry_run: bool,
+    retry: bool,
 ) -> Summary | None:
     """Submit what is not done; None where nothing is to be watched.
 
@@ -43,7 +44,7 @@ def run_on_slurm(
     with View(planned) as view:
         for line in told:
             view.say(line)
-        run = Cluster(planned, roots, site, resources, tuple(sys.argv), view.say)
+        run = Cluster(planned, roots, site, resources, tuple(sys.argv), view.say, retry=retry)
         if dry_run:
             print("\n".join(scripts(run)))
             return None
@@ -59,6 +60,7 @@ def _submit(run: Cluster, view: View, *, detach: bool) -> Summary:
     if any(state == "pending" for state in run.states().values()) and not shutil.which("sbatch"):
         raise UserError("sbatch: not found: run this where jobs are submitted to SLURM")
     sent = act(run, wait=True)
+    run.retry = False
     if sent:
         given = (run.standings[job].submission for job in sent)
         numbers = {found.slurm_id for found in given if found and found.slurm_id}

@@ -124,7 +124,9 @@ def run(
         from mtp_bench.cli.cluster import run_on_slurm
 
         share = (gpus_per_job, micro_batch)
-        summary = run_on_slurm(planned, roots, site, share, detach=detach, dry_run=dry_run)
+        summary = run_on_slurm(
+            planned, roots, site, share, detach=detach, dry_run=dry_run, retry=retry
+        )
     else:
         summary = _run_here(planned, roots, workers, (gpus_per_job or 1, micro_batch))
     if summary is None:

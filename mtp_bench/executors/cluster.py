@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mtp_bench.errors import UserError
 from mtp_bench.executors.dispatch import Cluster, hold, ready, submit_ready
-from mtp_bench.executors.endings import Again, End
+from mtp_bench.executors.endings import End
 from mtp_bench.executors.outcome import (
     Snapshot,
     Summary,
@@ -127,7 +127,9 @@ def _settle(run: Cluster, job: str, standing: Standing) -> None:
     verdict = standing.verdict
     if verdict is None:
         return
-    if not isinstance(verdict, Again):
+    if isinstance(verdict, End):
+        if run.retry:  # a full disk took the job's last word
+            return put_back(run.roots, job)
         say_last(run.roots, job, verdict.state, verdict.message)
         return
     tries = run.tries.get(job, 0)

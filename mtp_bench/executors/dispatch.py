@@ -47,6 +47,8 @@ class Cluster:
     broken: dict[str, str] = field(default_factory=dict)
     """Jobs whose folder cannot be used, and why."""
     standings: dict[str, Standing] = field(default_factory=dict)
+    retry: bool = False
+    """Whether an end that nobody has noted yet is one to try again from."""
     said: str = ""
     silent: bool = False
     asked: float = 0.0

@@ -65,8 +65,8 @@ def run(job_file: Path, number: int, terms: Terms) -> int:
 
 def _told(caught: int, message: str, code: int) -> int:
     """Say it where it can be read even if the job's own log cannot be written."""
-    os.write(caught, f"{message}\n".encode())
     with contextlib.suppress(OSError):
+        os.write(caught, f"{message}\n".encode())
         print(message, flush=True)
     return code
 

@@ -63,8 +63,8 @@ def on_node(job_file: str, number: int, limit: float, margin: float, requeue: bo
         port = LOWEST_PORT + int(hashlib.sha256(start.encode()).hexdigest(), 16) % PORTS
         os.environ["MASTER_PORT"] = str(port)  # another one after each requeue
     code = node.run(Path(job_file), number, Terms(limit, margin, requeue))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # the job's log, on a disk that may be full
+        sys.stdout.flush()
     os._exit(code)
 
 

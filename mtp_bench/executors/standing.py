@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from mtp_bench.suite.schema import Roots
 
 SUBMITTING_SECONDS = 10.0
 """A submission so young may still be on its way to the scheduler."""
+NO_ROOM = 2**20
 NOISE = ("srun:", "submitit ", "slurmstepd: error: ***")
 
 
@@ -186,4 +188,6 @@ def _telling(lines: list[str], path: Path) -> str:
     """The line that says most, and where it stands."""
     starved = [line for line in lines if STARVED.search(line)]
     telling = [line for line in lines if line.strip() and not line.startswith(NOISE)]
-    return f"{(starved or telling or ['no message'])[-1].strip()} ({path})"
+    full = shutil.disk_usage(path.parent).free < NO_ROOM
+    silence = "No space left on device" if full else "no message"
+    return f"{(starved or telling or [silence])[-1].strip()} ({path})"

@@ -199,7 +199,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     filler = fill(small_disk)
     code, _, err = place.ended(watching)
     assert code == 1
-    assert "No space left on device" in err
+    assert "No space left on device" in err, err
     assert f"failed: {job}" in err
     filler.unlink()
     code, _, err = place.run("--retry-failed", "--only", "seed=0")
