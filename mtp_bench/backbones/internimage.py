@@ -1,0 +1,241 @@
+"""InternImage, the convolutional network of MTP: deformable convolutions (DCNv3) in a pyramid.
+
+Module names give the published state-dict keys. Maps are (B, H, W, C) inside.
+
+Sources: InternImage (CVPR 2023, https://arxiv.org/abs/2211.05778); sizes and names as in
+OpenGVLab/InternImage and ViTAE-Transformer/MTP@13cc2b71.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from mtp_bench.backbones.dcnv3 import Form, Geometry, dcnv3
+from mtp_bench.backbones.layers import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    RGB,
+    ChannelsFirst,
+    ChannelsLast,
+    Mlp,
+)
+from mtp_bench.backbones.torchvision_shim import apply as apply_shim
+
+apply_shim()
+
+from timm.layers import DropPath  # noqa: E402
+
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Size:
+    """Channels of the first stage, which double; blocks and DCN groups of the four stages.
+
+    ``scale``: of kernel and offsets. ``layer_scale``: its first value, None without. ``post_norm``:
+    norms stand after attention and MLP, and no stage ends with one.
+    """
+
+    channels: int
+    depths: tuple[int, int, int, int]
+    groups: tuple[int, int, int, int]
+    scale: float
+    layer_scale: float | None
+    post_norm: bool
+
+
+SIZES = {
+    "internimage_pico": Size(16, (1, 1, 2, 1), (1, 2, 4, 8), 2.0, 1e-5, True),
+    "internimage_t": Size(64, (4, 4, 18, 4), (4, 8, 16, 32), 1.0, None, False),
+    "internimage_s": Size(80, (4, 4, 21, 4), (5, 10, 20, 40), 1.0, 1e-5, True),
+    "internimage_b": Size(112, (4, 4, 21, 4), (7, 14, 28, 56), 1.0, 1e-5, True),
+    "internimage_l": Size(160, (5, 5, 22, 5), (10, 20, 40, 80), 2.0, 1e-5, True),
+    "internimage_xl": Size(192, (5, 5, 24, 5), (12, 24, 48, 96), 2.0, 1e-5, True),
+}
+
+
+def _norm(channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(channels, EPS))
+
+
+class DeformableLayer(nn.Module):
+    """DCNv3 with its projections, (N, H, W, C) to the same."""
+
+    def __init__(self, channels: int, groups: int, scale: float, form: Form = "auto") -> None:
+        super().__init__()
+        self._geometry, self._form = Geometry(groups, scale=scale), form
+        points = self._geometry.points
+        norm = nn.Sequential(ChannelsLast(), nn.LayerNorm(channels, EPS))
+        depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.dw_conv = nn.Sequential(depthwise, norm, nn.GELU())
+        self.offset = nn.Linear(channels, groups * points * 2)
+        self.mask = nn.Linear(channels, groups * points)
+        self.input_proj = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels, channels)
+
+    def reset(self) -> None:
+        """Sampling starts as a plain mean over the kernel; projections Xavier, as published."""
+        for zero in (self.offset.weight, self.mask.weight):
+            nn.init.zeros_(zero)
+        for projection in (self.input_proj, self.output_proj):
+            nn.init.xavier_uniform_(projection.weight)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Values come from the input itself, where to look from the branch."""
+        branch = self.dw_conv(maps.permute(0, 3, 1, 2))
+        masks = self.mask(branch).unflatten(-1, (self._geometry.groups, -1)).softmax(dim=-1)
+        values, offsets = self.input_proj(maps), self.offset(branch)
+        sampled = dcnv3(values, offsets, masks.flatten(-2), self._geometry, self._form)
+        out: torch.Tensor = self.output_proj(sampled)
+        return out
+
+
+class Block(nn.Module):
+    """x + γ₁ DCN, x + γ₂ MLP; the norms before them or, ``post_norm``, after."""
+
+    def __init__(
+        self, size: Size, channels: int, groups: int, drop_path: float, form: Form
+    ) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = _norm(channels), _norm(channels)
+        self.dcn = DeformableLayer(channels, groups, size.scale, form)
+        self.mlp = Mlp(channels)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self._post = size.post_norm
+        self._scaled = size.layer_scale is not None
+        if size.layer_scale is not None:
+            self.gamma1 = nn.Parameter(torch.full((channels,), size.layer_scale))
+            self.gamma2 = nn.Parameter(torch.full((channels,), size.layer_scale))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        found = self.norm1(self.dcn(maps)) if self._post else self.dcn(self.norm1(maps))
+        maps = maps + self.drop_path(self.gamma1 * found if self._scaled else found)
+        found = self.norm2(self.mlp(maps)) if self._post else self.mlp(maps, self.norm2)
+        out: torch.Tensor = maps + self.drop_path(self.gamma2 * found if self._scaled else found)
+        return out
+
+
+class Stem(nn.Module):
+    """Two strided convolutions: images to maps of stride 4."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, channels // 2, 3, 2, 1)
+        self.norm1 = nn.Sequential(
+            ChannelsLast(), nn.LayerNorm(channels // 2, EPS), ChannelsFirst()
+        )
+        self.act = nn.GELU()
+        self.conv2 = nn.Conv2d(channels // 2, channels, 3, 2, 1)
+        self.norm2 = nn.Sequential(ChannelsLast(), nn.LayerNorm(channels, EPS))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.norm2(self.conv2(self.act(self.norm1(self.conv1(images)))))
+        return maps
+
+
+class Downsample(nn.Module):
+    """Half the sides, twice the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 2 * channels, 3, 2, 1, bias=False)
+        self.norm = nn.Sequential(ChannelsLast(), nn.LayerNorm(2 * channels, EPS))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.norm(self.conv(maps.permute(0, 3, 1, 2)))
+        return out
+
+
+class Stage(nn.Module):
+    """Blocks at one stride, and the way down to the next."""
+
+    def __init__(self, size: Size, stage: int, rates: list[float], form: Form) -> None:
+        super().__init__()
+        channels, groups = size.channels * 2**stage, size.groups[stage]
+        self.blocks = nn.ModuleList(Block(size, channels, groups, rate, form) for rate in rates)
+        self.norm = nn.Identity() if size.post_norm else _norm(channels)
+        self.downsample = Downsample(channels) if stage < 3 else None
+
+
+class InternImage(nn.Module):
+    """The backbone. Images (B, 3, H, W) to the four stages' maps, strides 4 to 32."""
+
+    def __init__(
+        self,
+        size: Size,
+        *,
+        drop_path: float = 0.0,
+        checkpointing: bool = False,
+        form: Form = "auto",
+    ) -> None:
+        super().__init__()
+        self._depths, self._checkpointing = size.depths, checkpointing
+        self.channels = tuple(size.channels * 2**stage for stage in range(4))
+        self.strides = (4, 8, 16, 32)
+        self.layers = sum(size.depths)
+        self.patch_embed = Stem(size.channels)
+        rates = torch.linspace(0, drop_path, self.layers, device="cpu").tolist()
+        ends = [sum(size.depths[:stage]) for stage in range(5)]
+        self.levels = nn.ModuleList(
+            Stage(size, stage, rates[ends[stage] : ends[stage + 1]], form) for stage in range(4)
+        )
+        self._reset()
+
+    def _reset(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, DeformableLayer):
+                module.reset()
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Four contiguous maps, finest first."""
+        maps, taken = self.patch_embed(images), []
+        for level in self.levels:
+            stage: Any = level
+            for block in stage.blocks:
+                if self._checkpointing and torch.is_grad_enabled():
+                    maps = checkpoint(block, maps, use_reentrant=False)
+                else:
+                    maps = block(maps)
+            maps = stage.norm(maps)
+            taken.append(maps.permute(0, 3, 1, 2).contiguous())
+            if stage.downsample is not None:
+                maps = stage.downsample(maps)
+        return taken
+
+    def layer_id(self, parameter: str) -> int:
+        """Stem 0, then block by block; what follows a stage's blocks counts with the next block."""
+        parts = parameter.split(".")
+        if parts[0] == "patch_embed":
+            return 0
+        stage = int(parts[1])
+        if parts[2] == "blocks":
+            return sum(self._depths[:stage]) + int(parts[3]) + 1
+        return sum(self._depths[: stage + 1]) + 1
+
+
+def statistics(name: str) -> tuple[RGB, RGB]:
+    """Mean and deviation (RGB, 0..255) of its ImageNet and SAMRS pretraining."""
+    del name
+    return IMAGENET_MEAN, IMAGENET_STD
+
+
+def create(
+    name: str,
+    *,
+    image_size: int,
+    drop_path: float = 0.0,
+    checkpointing: bool = False,
+    form: Form = "auto",
+) -> InternImage:
+    """Build ``internimage_{pico,t,s,b,l,xl}`` without weights. ``form``: of DCNv3, see dcnv3."""
+    del image_size  # any
+    return InternImage(SIZES[name], drop_path=drop_path, checkpointing=checkpointing, form=form)

@@ -1,0 +1,68 @@
+"""Layers that several backbones share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+RGB = tuple[float, float, float]
+IMAGENET_MEAN: RGB = (123.675, 116.28, 103.53)
+IMAGENET_STD: RGB = (58.395, 57.12, 57.375)
+
+
+def lean(function: Callable[..., Any], *inputs: torch.Tensor) -> Any:
+    """Run a norm or activation and the product after it, keeping only what goes in.
+
+    In the backward pass the cheap part runs again; the product does not, since recomputation stops
+    at the last tensor that it needs.
+    """
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+class Mlp(nn.Module):
+    """Linear to four times the width, GELU, linear."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, tokens: torch.Tensor, norm: nn.Module | None = None) -> torch.Tensor:
+        """``norm`` is applied first, here so that its output need not be kept."""
+        hidden = self.fc1(tokens) if norm is None else lean(lambda x: self.fc1(norm(x)), tokens)
+        out: torch.Tensor = lean(lambda x: self.fc2(functional.gelu(x)), hidden)
+        return out
+
+
+class Norm2d(nn.Module):
+    """Layer norm over the channels of a map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.ln = nn.LayerNorm(channels, 1e-6)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        # Transposed convolutions are slow on channels-last views.
+        normed: torch.Tensor = self.ln(maps.permute(0, 2, 3, 1))
+        return normed.permute(0, 3, 1, 2).contiguous()
+
+
+class ChannelsLast(nn.Module):
+    """(B, C, H, W) to (B, H, W, C)."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps.permute(0, 2, 3, 1)
+
+
+class ChannelsFirst(nn.Module):
+    """(B, H, W, C) to (B, C, H, W)."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps.permute(0, 3, 1, 2)
