@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mtp_bench.errors import UserError
+
 Form = Literal["auto", "whole", "points", "triton"]
 
 MANY = 32 * 2**20
@@ -54,15 +56,27 @@ def dcnv3(
     """(N, H, W, G*C) values, (N, Ho, Wo, G*P*2) offsets as (x, y), (N, Ho, Wo, G*P) masks."""
     masks = masks.to(values.dtype)
     if form == "triton":
-        from mtp_bench.backbones.dcnv3_triton import dcnv3_triton
-
-        return dcnv3_triton(values, offsets, masks, geometry)
+        return _kernel(values, offsets, masks, geometry)
     if form == "auto":
         samples = masks.numel() * (values.shape[-1] // geometry.groups)
         form = "points" if samples * _exact(values).itemsize >= MANY else "whole"
     apply: Any = _Sampling.apply
     result: Tensor = apply(values, offsets, masks, geometry, form == "whole")
     return result
+
+
+def _kernel(values: Tensor, offsets: Tensor, masks: Tensor, geometry: Geometry) -> Tensor:
+    """Triton only comes with torch's builds for GPUs."""
+    try:
+        from mtp_bench.backbones.dcnv3_triton import dcnv3_triton
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        raise UserError(
+            "DCNv3 in form 'triton': triton is not installed (torch's CPU build lacks it); "
+            "use form 'auto' or run: pip install triton"
+        ) from None
+    return dcnv3_triton(values, offsets, masks, geometry)
 
 
 class _Views(NamedTuple):
@@ -81,10 +95,11 @@ class _Sampling(torch.autograd.Function):
     ) -> Tensor:
         result = values.new_empty((*offsets.shape[:3], values.shape[3]))
         views = _views(geometry.groups, values, offsets, masks, result)
-        reference = _reference(geometry, views)
+        reference, exact = _reference(geometry, views), _exact(values)
         kept = []
         for groups in _parts(geometry.groups, 1 if whole else PORTIONS):
-            maps, weights = _front(views.values[:, groups]), _front(views.masks[:, groups])
+            maps = _front(views.values[:, groups], exact)
+            weights = _front(views.masks[:, groups], exact)
             grid = _grid(views, groups, reference)
             total = maps.new_zeros((*maps.shape[:2], *offsets.shape[1:3]))
             for points in _parts(geometry.points, 1 if whole else geometry.points):
@@ -98,16 +113,17 @@ class _Sampling(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         values, offsets, masks, *kept = ctx.saved_tensors
         geometry, whole, images = ctx.geometry, bool(kept), len(values)
         gradients: list[Tensor] = []
         views = _views(geometry.groups, values, offsets, masks, gradient)
-        reference = _reference(geometry, views)
+        reference, exact = _reference(geometry, views), _exact(values)
         for groups in _parts(geometry.groups, 1 if whole else PORTIONS):
-            maps, weights = _front(views.values[:, groups]), _front(views.masks[:, groups])
-            grid, above = _grid(views, groups, reference), _front(views.result[:, groups])
+            maps = _front(views.values[:, groups], exact)
+            weights = _front(views.masks[:, groups], exact)
+            grid, above = _grid(views, groups, reference), _front(views.result[:, groups], exact)
             total: Any = None
             for points in _parts(geometry.points, 1 if whole else geometry.points):
                 sampled = kept[0] if whole else _sample(maps, grid[:, points])
@@ -129,8 +145,9 @@ class _Sampling(torch.autograd.Function):
         return *gradients, None, None
 
 
-def _views(groups: int, values: Tensor, offsets: Tensor, masks: Tensor, result: Tensor) -> _Views:
+def _views(groups: int, *tensors: Tensor) -> _Views:
     """Views, so that what is written to them lands in the tensors."""
+    values, offsets, masks, result = tensors
     front = [t.unflatten(3, (groups, -1)).permute(0, 3, 4, 1, 2) for t in (values, masks, result)]
     points = offsets.unflatten(3, (groups, -1, 2)).permute(0, 3, 4, 1, 2, 5)
     return _Views(front[0], points, front[1], front[2])
@@ -141,9 +158,9 @@ def _parts(count: int, parts: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _front(view: Tensor) -> Tensor:
+def _front(view: Tensor, dtype: torch.dtype) -> Tensor:
     """A compact copy with images and groups as one dimension; grid_sample crawls on views."""
-    copy = torch.empty(view.shape, dtype=_exact(view), device=view.device)
+    copy = torch.empty(view.shape, dtype=dtype, device=view.device)
     return copy.copy_(view).flatten(0, 1)
 
 
@@ -160,7 +177,7 @@ class _Reference(NamedTuple):
 def _reference(geometry: Geometry, views: _Views) -> _Reference:
     height, width = views.values.shape[3:]
     middle = geometry.dilation * (geometry.kernel - 1) // 2
-    like = {"dtype": _exact(views.values), "device": views.values.device}
+    like: Any = {"dtype": _exact(views.values), "device": views.values.device}
     taps = torch.arange(geometry.kernel, **like) * geometry.dilation - middle
     kernel = torch.cartesian_prod(taps, taps)  # x is the slow index of the released weights
     if geometry.remove_center:
@@ -175,10 +192,11 @@ def _reference(geometry: Geometry, views: _Views) -> _Reference:
 
 def _grid(views: _Views, groups: slice, reference: _Reference) -> Tensor:
     """(N*G, P, Ho, Wo, 2) places of the points, in [-1, 1]."""
-    return torch.addcmul(reference.places, _front(views.offsets[:, groups]), reference.step)
+    places, step = reference
+    return torch.addcmul(places, _front(views.offsets[:, groups], step.dtype), step)
 
 
 def _sample(maps: Tensor, grid: Tensor) -> Tensor:
     """(N*G, C, P, Ho, Wo) values at these places."""
-    sampled: Tensor = _sampler(maps, grid.flatten(1, 2), *_MODE)
-    return sampled.unflatten(2, grid.shape[1:3])
+    sampled: Tensor = _sampler(maps, grid.flatten(1, 2), *_MODE).unflatten(2, grid.shape[1:3])
+    return sampled

@@ -115,7 +115,7 @@ class Block(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         found = self.norm1(self.dcn(maps)) if self._post else self.dcn(self.norm1(maps))
         maps = maps + self.drop_path(self.gamma1 * found if self._scaled else found)
-        found = self.norm2(self.mlp(maps)) if self._post else self.mlp(maps, self.norm2)
+        found = self.norm2(self.mlp(maps)) if self._post else self.mlp(maps, self.norm2[0])
         out: torch.Tensor = maps + self.drop_path(self.gamma2 * found if self._scaled else found)
         return out
 

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import nn
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+
+from mtp_bench.backbones.lean import gelu_linear, norm_linear
 
 RGB = tuple[float, float, float]
 IMAGENET_MEAN: RGB = (123.675, 116.28, 103.53)
 IMAGENET_STD: RGB = (58.395, 57.12, 57.375)
-
-
-def lean(function: Callable[..., Any], *inputs: torch.Tensor) -> Any:
-    """Run a norm or activation and the product after it, keeping only what goes in.
-
-    In the backward pass the cheap part runs again; the product does not, since recomputation stops
-    at the last tensor that it needs.
-    """
-    if not torch.is_grad_enabled():
-        return function(*inputs)
-    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 class Mlp(nn.Module):
@@ -34,11 +20,10 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
 
-    def forward(self, tokens: torch.Tensor, norm: nn.Module | None = None) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, norm: nn.LayerNorm | None = None) -> torch.Tensor:
         """``norm`` is applied first, here so that its output need not be kept."""
-        hidden = self.fc1(tokens) if norm is None else lean(lambda x: self.fc1(norm(x)), tokens)
-        out: torch.Tensor = lean(lambda x: self.fc2(functional.gelu(x)), hidden)
-        return out
+        hidden = self.fc1(tokens) if norm is None else norm_linear(norm, self.fc1, tokens)[0]
+        return gelu_linear(self.fc2, hidden)
 
 
 class Norm2d(nn.Module):

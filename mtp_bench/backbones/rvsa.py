@@ -19,7 +19,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mtp_bench.backbones.files import State
-from mtp_bench.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, RGB, Mlp, Norm2d, lean
+from mtp_bench.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, RGB, Mlp, Norm2d
+from mtp_bench.backbones.lean import norm_linear
 from mtp_bench.backbones.rvsa_attention import FullAttention, WindowAttention, resize_rows
 from mtp_bench.backbones.torchvision_shim import apply as apply_shim
 from mtp_bench.errors import UserError
@@ -84,8 +85,8 @@ class Block(nn.Module):
 
     def forward(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
         attn: Any = self.attn
-        projected = lean(lambda x: attn.project(self.norm1(x), height, width), tokens)
-        tokens = tokens + self.drop_path(attn.attend(*projected, height, width))
+        qkv, normed = norm_linear(self.norm1, attn.qkv, tokens)
+        tokens = tokens + self.drop_path(attn.attend(qkv, normed, height, width))
         out: torch.Tensor = tokens + self.drop_path(self.mlp(tokens, self.norm2))
         return out
 
@@ -183,8 +184,11 @@ class Rvsa(nn.Module):
         return maps if self._pyramid == "none" else self._steps(maps)
 
     def _steps(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        first = self.fpn1[0](maps[0])
-        finest = lean(self.fpn1[1:], first)
+        finest = self.fpn1[0](maps[0])
+        if torch.is_grad_enabled():  # recomputation stops before the last, costly layer
+            finest = checkpoint(self.fpn1[1:], finest, use_reentrant=False)
+        else:
+            finest = self.fpn1[1:](finest)
         return [finest, self.fpn2(maps[1]), maps[2], functional.max_pool2d(maps[3], 2, 2)]
 
     def _check(self, images: torch.Tensor) -> None:

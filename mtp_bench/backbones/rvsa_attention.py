@@ -1,7 +1,7 @@
 """The two attentions of an RVSA block: rotated varied-size windows, and full with tables.
 
-Both are split into ``project`` (products on normed tokens) and ``attend`` (all after), so that a
-block can let go of the normed tokens in between. Parameter names are the published ones.
+``attend`` goes on from projected tokens, so that a block can project with less memory. Parameter
+names are the published ones.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+
+from mtp_bench.backbones import blockwise
 
 
 def resize_rows(table: torch.Tensor, rows: int) -> torch.Tensor:
@@ -47,15 +49,13 @@ class FullAttention(nn.Module):
 
     def forward(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Tokens (B, H·W, D), row-major, to the same."""
-        return self.attend(*self.project(tokens, height, width), height, width)
+        return self.attend(self.qkv(tokens), tokens, height, width)
 
-    def project(self, tokens: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor]:
-        """Queries, keys and values, (B, H·W, 3 D)."""
-        del height, width
-        return (self.qkv(tokens),)
-
-    def attend(self, qkv: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Softmax attention and the projection after it."""
+    def attend(
+        self, qkv: torch.Tensor, tokens: torch.Tensor, height: int, width: int
+    ) -> torch.Tensor:
+        """From projected tokens (B, H·W, 3 D) on."""
+        del tokens
         batch, count, _ = qkv.shape
         query, key, value = qkv.view(batch, count, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
         if self._tables:
@@ -68,25 +68,37 @@ class FullAttention(nn.Module):
     def _with_tables(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, height: int, width: int
     ) -> torch.Tensor:
-        """The position term is a dot product too: q · R times ones at the key's row and column.
-
-        So it goes into the fused attention as H + W further channels, and no N x N matrix is kept.
-        """
-        depth = query.shape[-1]
-        query = query * depth**-0.5
+        query = query * query.shape[-1] ** -0.5
         ys = torch.arange(height, device=query.device).repeat_interleave(width)
         xs = torch.arange(width, device=query.device).repeat(height)
         down = relative(query, resize_rows(self.full_attn_rel_pos_h, 2 * height - 1), ys)
         along = relative(query, resize_rows(self.full_attn_rel_pos_w, 2 * width - 1), xs)
-        ones = torch.cat([functional.one_hot(ys, height), functional.one_hot(xs, width)], dim=1)
-        places = ones.to(key.dtype).expand(*key.shape[:2], -1, -1)
-        mixed = functional.scaled_dot_product_attention(
-            torch.cat([query, down, along], dim=-1),
-            torch.cat([key, places], dim=-1),
-            functional.pad(value, (0, height + width)),
-            scale=1.0,
-        )
-        return mixed[..., :depth]
+        pick = blockwise.attend if query.device.type == "cpu" else fused
+        return pick(query, key, value, down, along)
+
+
+def fused(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    down: torch.Tensor,
+    along: torch.Tensor,
+) -> torch.Tensor:
+    """As ``blockwise.attend``, by torch's fused attention: the GPU's way.
+
+    The position term is a dot product too, of q · R and ones at the key's row and column.
+    """
+    height, width = down.shape[-1], along.shape[-1]
+    rows = torch.eye(height, device=key.device, dtype=key.dtype).repeat_interleave(width, dim=0)
+    columns = torch.eye(width, device=key.device, dtype=key.dtype).repeat(height, 1)
+    places = torch.cat([rows, columns], dim=1).expand(*key.shape[:2], -1, -1)
+    mixed = functional.scaled_dot_product_attention(
+        torch.cat([query, down, along], dim=-1),
+        torch.cat([key, places], dim=-1),
+        functional.pad(value, (0, height + width)),
+        scale=1.0,
+    )
+    return mixed[..., : value.shape[-1]]
 
 
 def _windows_of(side: int, window: int) -> tuple[int, int]:
@@ -120,15 +132,12 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Tokens (B, H·W, D), row-major, to the same."""
-        return self.attend(*self.project(tokens, height, width), height, width)
+        return self.attend(self.qkv(tokens), tokens, height, width)
 
-    def project(
-        self, tokens: torch.Tensor, height: int, width: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries, keys and values (B, H·W, 3 D), and each window's numbers (B, nh, nw, 5 heads).
+    def _numbers(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Each window's numbers (B, nh, nw, 5 heads): offsets and scales as (head, xy), angles.
 
-        The numbers come from the mean of the zero-padded, normed window: offsets and scales as
-        (head, xy), then angles.
+        They come from the mean of the zero-padded, normed window.
         """
         w = self._window
         cells = self._padded(tokens, height, width)
@@ -140,8 +149,7 @@ class WindowAttention(nn.Module):
         # Where to look is not for half precision.
         with torch.autocast(tokens.device.type, enabled=False):
             active = functional.leaky_relu(means.to(weight.dtype))
-            numbers = functional.linear(active, weight, bias)
-        return self.qkv(tokens), numbers
+            return functional.linear(active, weight, bias)
 
     def _padded(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Tokens as (B, H', W', C), with zeros on both sides up to whole windows."""
@@ -153,11 +161,11 @@ class WindowAttention(nn.Module):
         return cells
 
     def attend(
-        self, qkv: torch.Tensor, numbers: torch.Tensor, height: int, width: int
+        self, qkv: torch.Tensor, tokens: torch.Tensor, height: int, width: int
     ) -> torch.Tensor:
-        """Look where the numbers say, attend within windows, undo the windows, project."""
+        """Look where the tokens say, attend within windows, undo the windows, project."""
         batch, w = len(qkv), self._window
-        points = self._points(numbers, height, width)
+        points = self._points(self._numbers(tokens, height, width), height, width)
         pick = by_rows if qkv.device.type == "cpu" else by_grid
         keys, values = pick(qkv, points, height, width)
         down, along = points.shape[1:3]

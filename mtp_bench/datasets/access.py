@@ -1,7 +1,5 @@
 """From a dataset's name and variant to its samples: the release, or a miniature made once."""
 
-from __future__ import annotations
-
 import importlib
 import shutil
 import uuid
@@ -36,16 +34,13 @@ def locate(name: str, variant: str, data: Path | None, cache: Path) -> Path:
     if variant == "miniature":
         return miniature_root(name, cache)
     facts = catalog.find("dataset", name).facts
+    source, wanted = facts["source"], facts["folder"]
     if data is None:
-        raise UserError(
-            f"{name}: no data folder named: give --data DIR or set MTP_BENCH_DATA, with "
-            f"{facts['source']} unpacked in DIR/{facts['folder']}"
-        )
-    folder = find_folder(data, facts["folder"])
+        how = f"give --data DIR or set MTP_BENCH_DATA, with {source} unpacked in DIR/{wanted}"
+        raise UserError(f"{name}: no data folder named: {how}")
+    folder = find_folder(data, wanted)
     if folder is None:
-        raise UserError(
-            f"{name}: no folder {data / facts['folder']}: unpack {facts['source']} there"
-        )
+        raise UserError(f"{name}: no folder {data / wanted}: unpack {source} there")
     return folder
 
 

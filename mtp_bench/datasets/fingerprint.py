@@ -1,9 +1,6 @@
 """A fast fingerprint of the files that a job reads: names and sizes of all, bytes of some."""
 
-from __future__ import annotations
-
 import hashlib
-from pathlib import Path
 
 from mtp_bench.datasets.samples import ReadData
 
@@ -16,14 +13,10 @@ def fingerprint(data: ReadData) -> str:
     The content of 64 evenly spaced files is read; all of it would take minutes on a release.
     """
     digest = hashlib.sha256()
-    paths: list[Path] = []
-    for name, samples in sorted(data.splits.items()):
-        for sample in samples:
-            relative = sample.path.relative_to(data.root).as_posix()
-            digest.update(
-                f"{name} {relative} {sample.label} {sample.path.stat().st_size}\n".encode()
-            )
-            paths.append(sample.path)
-    for path in paths[:: max(1, len(paths) // SAMPLED)]:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    samples = [(name, s) for name, split in sorted(data.splits.items()) for s in split]
+    for name, sample in samples:
+        place, size = sample.path.relative_to(data.root).as_posix(), sample.path.stat().st_size
+        digest.update(f"{name} {place} {sample.label} {size}\n".encode())
+    for _, sample in samples[:: max(1, len(samples) // SAMPLED)]:
+        digest.update(hashlib.sha256(sample.path.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -1,9 +1,6 @@
 """Labelled images as a torch dataset: samples through a transform."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from mtp_bench.datasets.access import card_of, read_data
 from mtp_bench.datasets.augment import test_transform, train_transform
 from mtp_bench.datasets.samples import LabelledImage, fraction
 from mtp_bench.errors import UserError
-from mtp_bench.suite.schema import Protocol
+from mtp_bench.suite.schema import Normalisation, Protocol
 
 Sample = dict[str, Any]
 
@@ -26,9 +23,8 @@ def load_rgb(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(
-            f"{path}: cannot be read as an image ({error}): restore it from the release"
-        ) from None
+        why = f"cannot be read as an image ({error}): restore it from the release"
+        raise UserError(f"{path}: {why}") from None
 
 
 class LabelledImages(Dataset[Sample]):
@@ -42,20 +38,20 @@ class LabelledImages(Dataset[Sample]):
         source: dict[str, Any],
         split: str,
         protocol: dict[str, Any],
-        mean: Sequence[float],
-        std: Sequence[float],
+        normalisation: dict[str, Any],
         fraction_seed: int = 0,
     ) -> None:
-        """``source``: name, variant, data and cache folders; ``protocol``: a Protocol as JSON."""
+        """``source``: name, variant, data and cache folders; the others their models as JSON."""
         settings = Protocol.model_validate_json(json.dumps(protocol))
+        values = Normalisation.model_validate_json(json.dumps(normalisation))
         data = Path(source["data"]) if source["data"] else None
         read = read_data(source["name"], source["variant"], data, Path(source["cache"]))
         self.samples: tuple[LabelledImage, ...] = read.splits[split]
         if split == "train":
             self.samples = fraction(self.samples, settings.train_fraction, fraction_seed)
-            self._transform = train_transform(settings, _rgb(mean), _rgb(std))
+            self._transform = train_transform(settings, values)
         else:
-            self._transform = test_transform(settings.test, _rgb(mean), _rgb(std))
+            self._transform = test_transform(settings.test, values)
         self.metainfo = {"classes": card_of(source["name"]).classes}
 
     def __len__(self) -> int:
@@ -68,8 +64,3 @@ class LabelledImages(Dataset[Sample]):
             "labels": torch.tensor(sample.label),
             "indices": torch.tensor(index),
         }
-
-
-def _rgb(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = values
-    return (red, green, blue)

@@ -1,7 +1,5 @@
 """What a reader gives: plain samples and the counts that were found, no framework in sight."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +10,6 @@ import numpy as np
 
 from mtp_bench.datasets.cards.card import Card
 
-Split = str
-
 
 @dataclass(frozen=True)
 class LabelledImage:
@@ -23,27 +19,28 @@ class LabelledImage:
     label: int
 
 
+Splits = dict[str, tuple[LabelledImage, ...]]
+
+
 @dataclass(frozen=True)
 class ReadData:
     """A dataset as read: the samples of each split, in a fixed order."""
 
     root: Path
-    splits: dict[Split, tuple[LabelledImage, ...]]
+    splits: Splits
     split_source: str
 
     def counts(self) -> dict[str, int]:
         return {name: len(samples) for name, samples in self.splits.items()}
 
 
-def stratified(
-    card: Card, by_class: Sequence[Sequence[LabelledImage]]
-) -> dict[Split, tuple[LabelledImage, ...]]:
+def stratified(card: Card, by_class: Sequence[Sequence[LabelledImage]]) -> Splits:
     """Seeded split of each class by the card's shares: the same images on every machine.
 
     The order within a class comes from the card's constant seed and the class's name, so a class
     keeps its split whatever becomes of the others.
     """
-    chosen: dict[Split, list[LabelledImage]] = {"train": [], "test": []}
+    chosen: dict[str, list[LabelledImage]] = {"train": [], "test": []}
     for name, samples in zip(card.classes, by_class, strict=True):
         seed = np.random.SeedSequence([card.splits.seed, *name.encode()])
         order = np.random.default_rng(seed).permutation(len(samples))

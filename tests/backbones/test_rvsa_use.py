@@ -101,6 +101,15 @@ def test_another_size_is_as_if_built_for_it() -> None:
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_numbers_that_are_none_come_through(bad: float) -> None:
+    """A run that diverges tells so by its loss."""
+    pictures = images()
+    pictures[0, 0, 3, 4] = bad
+    maps = small()(pictures)
+    assert all(m[0].isnan().any() and m[1].isfinite().all() for m in maps)
+
+
 def test_a_size_that_patches_do_not_fill() -> None:
     with pytest.raises(UserError, match="multiple of 16"):
         create("vit_t_rvsa", image_size=100)

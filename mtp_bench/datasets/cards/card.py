@@ -1,7 +1,5 @@
 """What a dataset card holds: the facts that reader, checks and report need of a benchmark."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 
@@ -58,8 +56,6 @@ class Card:
     layouts: tuple[str, ...]
     """Folders, relative to the dataset's own, that may hold the class folders; as downloaded."""
     suffixes: tuple[str, ...]
-    miniature_classes: tuple[str, ...]
-    """Classes that the rendered miniature holds; the others stay, empty."""
     licence: str
     source: str
     citation: str

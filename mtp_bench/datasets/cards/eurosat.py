@@ -32,7 +32,6 @@ CARD = Card(
     reader="mtp_bench.datasets.formats.class_folders:read",
     layouts=("2750", "EuroSAT_RGB", "EuroSAT/2750", "."),
     suffixes=(".jpg",),
-    miniature_classes=tuple(CLASS_COUNTS),
     licence="MIT (Copernicus Sentinel data, free and open)",
     source="https://zenodo.org/records/7711810 (EuroSAT_RGB.zip)",
     citation="Helber et al., EuroSAT, IEEE JSTARS 2019, doi 10.1109/JSTARS.2019.2918242",

@@ -1,7 +1,5 @@
 """Scene classification as downloaded: one folder a class (EuroSAT, RESISC45)."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -13,13 +11,9 @@ LITTER = re.compile(r"\._.*|\.DS_Store|Thumbs\.db|__MACOSX", re.IGNORECASE)
 
 
 def read(root: Path, card: Card, variant: str) -> ReadData:
-    """All samples of a dataset, split. ``variant`` is release, subset or miniature.
-
-    Raises:
-        UserError: one line for each thing that is not as the card says.
-    """
+    """All samples of a dataset, split. ``UserError`` tells each thing that the card does not."""
     folder = _class_root(root, card)
-    problems = list(_strange_folders(folder, card))
+    problems = _strange_folders(folder, card)
     by_class = [_images(folder / name, label, card) for label, name in enumerate(card.classes)]
     if variant == "release":
         problems += _count_problems(folder, card, [len(samples) for samples in by_class])
@@ -32,14 +26,18 @@ def read(root: Path, card: Card, variant: str) -> ReadData:
     return ReadData(folder, splits, card.splits.source)
 
 
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, without what operating systems leave there."""
+    return [path for path in folder.iterdir() if not LITTER.fullmatch(path.name)]
+
+
 def _class_root(root: Path, card: Card) -> Path:
-    wanted = set(card.classes)
     for layout in card.layouts:
         folder = root / layout
-        if folder.is_dir() and any(p.name in wanted for p in folder.iterdir() if p.is_dir()):
+        if any((folder / name).is_dir() for name in card.classes):
             return folder
     expected = root / card.layouts[0] / card.classes[0]
-    found = sorted(p.name for p in root.iterdir() if not LITTER.fullmatch(p.name))[:5]
+    found = sorted(path.name for path in _entries(root))[:5]
     raise UserError(
         f"{card.name}: no class folder under {root}: expected {expected}/… "
         f"(found: {', '.join(found) or 'nothing'}); unpack {card.source} there"
@@ -47,34 +45,24 @@ def _class_root(root: Path, card: Card) -> Path:
 
 
 def _strange_folders(folder: Path, card: Card) -> list[str]:
-    known = list(card.classes)
-    strange = [
-        p.name
-        for p in sorted(folder.iterdir())
-        if p.is_dir() and p.name not in card.classes and not LITTER.fullmatch(p.name)
-    ]
     return [
-        f"{card.name}: {folder / name}: not a class: {nearest(name, known)}" for name in strange
+        f"{card.name}: {path}: not a class: {nearest(path.name, list(card.classes))}"
+        for path in sorted(_entries(folder))
+        if path.is_dir() and path.name not in card.classes
     ]
 
 
 def _images(folder: Path, label: int, card: Card) -> list[LabelledImage]:
     if not folder.is_dir():
         return []
-    paths = [
-        p
-        for p in folder.iterdir()
-        if p.suffix.lower() in card.suffixes and not LITTER.fullmatch(p.name)
-    ]
-    if not paths:
-        other = sorted(
-            {p.suffix for p in folder.iterdir() if p.suffix and not LITTER.fullmatch(p.name)}
+    entries = _entries(folder)
+    paths = [path for path in entries if path.suffix.lower() in card.suffixes]
+    other = sorted({path.suffix for path in entries if path.suffix})
+    if other and not paths:
+        raise UserError(
+            f"{card.name}: {folder}: holds {', '.join(other)}, no {', '.join(card.suffixes)}: "
+            "this is another variant of the dataset"
         )
-        if other:
-            raise UserError(
-                f"{card.name}: {folder}: holds {', '.join(other)}, no {', '.join(card.suffixes)}: "
-                "this is another variant of the dataset"
-            )
     return [LabelledImage(path, label) for path in sorted(paths, key=_natural)]
 
 

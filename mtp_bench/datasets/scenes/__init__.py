@@ -4,5 +4,5 @@
 it, `miniature.write_miniature` writes data sets of such pictures in their official layouts.
 """
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Raised with every change that alters pixels, so that cached miniatures are rendered anew."""

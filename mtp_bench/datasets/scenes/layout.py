@@ -1,279 +1,132 @@
-"""Lays out pieces of landscape on a sketch: fields, hedges, woods, quarters of buildings."""
+"""The sketch on which a scene is laid out, in steps that a table lists."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from math import atan2, cos, hypot, pi, sin
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from mtp_bench.datasets.scenes.geometry import (
-    RGB,
-    Array,
-    Region,
-    Road,
-    Rows,
-    Scene,
-    Thing,
-    View,
-    blob,
-    inset,
-    inside,
-    outline_of,
-    rgb,
-    square,
-)
+from mtp_bench.datasets.scenes import geometry as geo
+from mtp_bench.datasets.scenes.geometry import RGB, Array, Line, Places, Region
 
-T = TypeVar("T")
+Range = tuple[float, float]
+Step = tuple[Any, ...]  # a function that lays something on a sketch, and what it takes besides
 
 
-def palette(codes: str) -> tuple[RGB, ...]:
-    return tuple(rgb(code) for code in codes.split())
+class Stock(NamedTuple):
+    """What things of a kind are like: length in metres, width and height as shares of it."""
+
+    length: Range
+    width: Range
+    height: float
+    colours: str
 
 
-ROOFS = palette("b36145 c78061 8f5947 7a7573 c2ad94 ebe0d1 5c5757")
-HALLS = palette("fffffc f5f5f5 ebedf0 fffaf2 b3b3b5 7a7a7d f2ede0 946657 8594a8")
-LEAVES = palette("1f301a 29381f 333821")
+_HALLS = "fffffc f5f5f5 ebedf0 fffaf2 b3b3b5 7a7a7d f2ede0 946657 8594a8"
+_CARS = "e0e0de bdbfc2 e0e0de 8c8f91 2e2e30 1a1a1c 4d4f54 732421 2e3d61 736b5c"
+STOCK = {
+    "airplane": Stock((28, 48), (0.87, 1.05), 0.12, "edede9 d9dbe0 bfc2c7"),
+    "boat": Stock((8, 15), (0.28, 0.32), 0.2, "ebebeb ccccc7 dfe3e8"),
+    "car": Stock((4.0, 5.0), (0.38, 0.44), 0.33, _CARS),
+    "hall": Stock((28, 85), (0.5, 0.8), 0.2, _HALLS),
+    "house": Stock((9, 17), (0.65, 1.0), 0.45, "b36145 c78061 8f5947 7a7573 c2ad94 ebe0d1 5c5757"),
+    "ship": Stock((60, 200), (0.15, 0.22), 0.08, "bfbfba 804033 404754 73787f 4d6b61"),
+    "storage_tank": Stock((14, 40), (1.0, 1.0), 0.4, "edede8 ccc9bd 9e9485"),
+    "tennis_court": Stock((36.5, 36.5), (0.5, 0.5), 0.0, "295c47 335480 8c4d38 476b40"),
+    "tree": Stock((5, 10), (1.0, 1.0), 0.9, "1f301a 29381f 333821"),
+    "truck": Stock((8, 15), (0.2, 0.25), 0.3, _HALLS),
+}
 
 
 @dataclass
 class Sketch:
-    """A scene while it is laid out. A tint is a colour, or how far a random one may stray."""
+    """A scene while it is laid out; `middle` and `heading` are where its own axes lie."""
 
     rng: np.random.Generator
     extent: float
-    regions: list[Region] = field(default_factory=list)
-    roads: list[Road] = field(default_factory=list)
-    things: list[Thing] = field(default_factory=list)
+    middle: complex
+    heading: float
+    plots: list[Line] = field(default_factory=list)
+    areas: list[Region] = field(default_factory=list)
+    roads: list[Region] = field(default_factory=list)
+    things: list[geo.Thing] = field(default_factory=list)
 
-    def ground(self, covers: Sequence[str], tint: RGB | float = 0.15) -> None:
-        self.area(pick(self.rng, covers), square(self.extent, 0.0), tint)
+    def area(self, covers: str, shape: Line, tint: RGB | None = None, rows: complex = 0) -> None:
+        """Ground of one of the covers."""
+        if len(shape):
+            outline = tuple(shape.tolist())
+            self.areas.append(Region(self.pick(covers), outline, tint or self.tint(), rows))
 
-    def area(
-        self, cover: str, polygon: Array, tint: RGB | float = 0.1, rows: Rows | None = None
-    ) -> None:
-        if len(polygon) >= 3:
-            self.regions.append(Region(cover, outline_of(polygon), self._tint(tint), rows))
-
-    def road(self, cover: str, line: Array, width: float, tint: RGB | float = 0.0) -> None:
-        self.roads.append(Road(cover, outline_of(line), width, self._tint(tint)))
+    def road(self, covers: str, line: Line, width: float, light: float = 1.0) -> None:
+        outline, follows = tuple(geo.ribbon(line, width).tolist()), tuple(line.tolist())
+        tint = (light, light, light)
+        self.roads.append(Region(self.pick(covers), outline, tint, 0, follows, width))
 
     def put(
-        self, kind: str, at: Array, shape: tuple[float, float, float], heading: float,
-        colours: Sequence[RGB],
+        self, kind: str, at: complex | Line, heading: float | Array,
+        length: float | Array | None = None, colours: str = "",
     ) -> None:  # fmt: skip
-        """An object of this length, width and height, in a variation of one of the colours."""
-        x, y = at.tolist()
-        length, width, height = shape
-        colour = painted(self.rng, colours, 1)[0]
-        self.things.append(Thing(kind, x, y, length, width, heading, height, colour))
+        """Things on or near the picture, out of stock where nothing else is asked for."""
+        stock, places, rng = STOCK[kind], np.atleast_1d(at), self.rng
+        count, paint = len(places), geo.palette(colours or stock.colours)
+        long = rng.uniform(*stock.length, count) if length is None else np.asarray(length)
+        wide = long * rng.uniform(*stock.width, count)
+        shades = paint[rng.integers(len(paint), size=count)] * rng.uniform(0.85, 1.15, (count, 1))
+        near = abs(places - self.extent * (0.5 + 0.5j)) < 0.71 * self.extent + 2 * long
+        columns = np.broadcast_arrays(places, long, wide, heading, long * stock.height)
+        tints = [(r, g, b) for r, g, b in shades[near].tolist()]
+        rows = zip(*(column[near].tolist() for column in columns), tints, strict=True)
+        self.things += [geo.Thing(kind, *row) for row in rows]
 
-    def count(self, low: int, high: int) -> int:
-        """A whole number from `low` up to, not including, `high`."""
-        return int(self.rng.integers(low, high))
+    def clear(self, polygon: Line) -> None:
+        """Takes things off a polygon that roads or water are to have."""
+        gone = geo.inside(polygon, [t.at for t in self.things])
+        self.things[:] = [t for t, off in zip(self.things, gone, strict=True) if not off]
 
-    def anywhere(self, spread: float = 0.5) -> Array:
-        """A place within `spread` (of the side) of the middle."""
-        return self.extent * (0.5 + self.rng.uniform(-spread, spread, 2))
+    def spot(self, at: complex) -> complex:
+        """A place given along (real) and across (imaginary) the scene's heading."""
+        return self.middle + at * geo.unit(self.heading)
 
-    def scene(self, gsd: float, view: View) -> Scene:
-        parts = tuple(self.regions), tuple(self.roads), tuple(self.things)
-        return Scene(self.extent, gsd, int(self.rng.integers(2**31)), *parts, view)
+    def line(self, at: Places) -> Line:
+        return np.asarray(self.middle + np.asarray(at) * geo.unit(self.heading))
 
-    def _tint(self, tint: RGB | float) -> RGB:
-        return tint if isinstance(tint, tuple) else tinted(self.rng, tint)
+    def grid(self, along: float, across: float, share: float) -> Line:
+        """Spots in rows as far as the picture reaches: a share of them, and the middle."""
+        n, m = int(self.extent / along) + 1, int(self.extent / across) + 1
+        i, j = np.mgrid[-n : n + 1, -m : m + 1]
+        kept = (self.rng.random(i.shape) < share) | ((i == 0) & (j == 0))
+        return self.line((i * along + j * across * 1j)[kept])
 
+    def anywhere(self, count: int) -> Line:
+        return np.asarray(self.extent * (self.rng.random((count, 2)) @ np.array([1, 1j])))
 
-def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    return options[int(rng.integers(len(options)))]
+    def between(self, bounds: Range) -> float:
+        return float(self.rng.uniform(*bounds))
 
+    def count(self, least: int, most: int) -> int:
+        return int(self.rng.integers(least, most + 1))
 
-def tinted(rng: np.random.Generator, spread: float, hue: float | None = None) -> RGB:
-    """A multiplier near 1: brightness strays by `spread`, each channel by `hue`."""
-    hue = spread / 5 if hue is None else hue
-    r, g, b = np.exp(rng.normal(0.0, spread) + rng.normal(0.0, hue, 3)).tolist()
-    return (r, g, b)
+    def chance(self, share: float) -> bool:
+        return bool(self.rng.random() < share)
 
+    def pick(self, words: str) -> str:
+        options = words.split()
+        return options[int(self.rng.integers(len(options)))]
 
-def painted(
-    rng: np.random.Generator, colours: Sequence[RGB], count: int, spread: float = 0.08
-) -> list[RGB]:
-    """Colours of `count` objects: one of those given each, lighter or darker."""
-    base = np.array(colours)[rng.integers(len(colours), size=count)]
-    base *= np.exp(rng.normal(0.0, spread, (count, 1)) + rng.normal(0.0, 0.02, (count, 3)))
-    return [(r, g, b) for r, g, b in base.tolist()]
-
-
-def frame(origin: Array, heading: float, x: npt.ArrayLike, y: npt.ArrayLike) -> Array:
-    """Points given along and across a heading, as places in the scene."""
-    along, across = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
-    c, s = cos(heading), sin(heading)
-    places = (origin[0] + along * c - across * s, origin[1] + along * s + across * c)
-    return np.stack(places, axis=-1)
-
-
-def slab(origin: Array, heading: float, length: float, width: float) -> Array:
-    """A rectangle about its middle."""
-    half = length / 2 * np.array([1, 1, -1, -1]), width / 2 * np.array([-1, 1, 1, -1])
-    return frame(origin, heading, *half)
+    def tint(self, spread: float = 0.12, hue: float = 0.03) -> RGB:
+        """A multiplier near 1: brightness strays by `spread`, each channel by `hue`."""
+        r, g, b = np.exp(self.rng.normal(0.0, spread) + self.rng.normal(0.0, hue, 3)).tolist()
+        return (r, g, b)
 
 
-def scattered(rng: np.random.Generator, polygon: Array, count: int) -> Array:
-    """Places in a polygon, as many of `count` tries as fall inside."""
-    low, high = polygon.min(axis=0), polygon.max(axis=0)
-    points = np.asarray(low + rng.random((count, 2)) * (high - low), dtype=np.float64)
-    return points[inside(polygon, points)]
+def lay(s: Sketch, *steps: Step) -> None:
+    for function, *rest in steps:
+        function(s, *rest)
 
 
-def trees(sketch: Sketch, places: Array, size: float = 7.0) -> None:
-    count = len(places)
-    spans = (size * sketch.rng.uniform(0.55, 1.45, count)).tolist()
-    colours = painted(sketch.rng, LEAVES, count, 0.15)
-    for (x, y), d, colour in zip(places.tolist(), spans, colours, strict=True):
-        sketch.things.append(Thing("tree", x, y, d, d, 10.0 * x, 0.9 * d, colour))
+def sometimes(s: Sketch, share: float, *steps: Step) -> None:
+    if s.chance(share):
+        lay(s, *steps)
 
 
-def crops(
-    sketch: Sketch, plots: list[Array], covers: Sequence[str], border: float, rows: Rows | None
-) -> None:
-    """Fields with one crop each; `rows` gives the spacing and strength, the heading is theirs."""
-    rng = sketch.rng
-    spreads = {"soil": 0.18, "stubble": 0.12, "crop": 0.22}
-    for plot in plots:
-        cover, own = pick(rng, covers), None
-        if rows is not None:
-            heading = _along(plot) + (pi / 2 if rng.random() < 0.2 else 0.0)
-            spacing = rows.spacing * rng.uniform(0.8, 1.25)
-            own = Rows(heading, spacing, rows.strength * rng.uniform(0.4, 1.3))
-        sketch.area(
-            cover, inset(plot, border / 2), tinted(rng, spreads.get(cover, 0.18), 0.025), own
-        )
-
-
-def _along(polygon: Array) -> float:
-    edges = np.concatenate([polygon[1:], polygon[:1]]) - polygon
-    x, y = edges[np.argmax((edges**2).sum(axis=1))]
-    return atan2(y, x)
-
-
-def hedges(sketch: Sketch, plots: list[Array], width: float, share: float) -> None:
-    """Lines of trees along some of the borders, not all of their way."""
-    rng = sketch.rng
-    for plot in plots:
-        for a, b in zip(plot, np.concatenate([plot[1:], plot[:1]]), strict=True):
-            if rng.random() > share:
-                continue
-            t = np.linspace(0.0, 1.0, max(3, int(hypot(*(b - a)) / 25)))[:, None]
-            line = a + (b - a) * t + rng.normal(0.0, width * 0.25, (len(t), 2))
-            stop = len(line) - int(rng.integers(0, 1 + len(line) // 3))
-            sketch.road("forest", line[:stop], width * rng.uniform(0.6, 1.4))
-
-
-def woods(sketch: Sketch, count: int, radius: float) -> None:
-    """Copses where nothing else is left standing."""
-    for _ in range(count):
-        patch = blob(sketch.rng, sketch.anywhere(), radius * sketch.rng.uniform(0.4, 1.3), 0.5)
-        without(sketch, patch)
-        sketch.area("forest", patch)
-
-
-def without(sketch: Sketch, polygon: Array) -> None:
-    """Clears objects off a polygon that roads or water are to take."""
-    if sketch.things:
-        at = np.array([(t.x, t.y) for t in sketch.things])
-        gone = inside(polygon, at).tolist()
-        sketch.things[:] = [t for t, off in zip(sketch.things, gone, strict=True) if not off]
-
-
-@dataclass(frozen=True)
-class Town:
-    """How a quarter is built, in metres."""
-
-    street: float
-    lot: float
-    house: tuple[float, float]
-    kind: str = "house"
-    height: float = 6.0
-    roofs: tuple[RGB, ...] = ROOFS
-    gap: float = 0.08
-    """Share of lots that stay empty."""
-    green: float = 0.3
-    """Trees per lot."""
-    yard: float = 12.0
-    """Depth between a row of buildings and the next one behind it."""
-    mixed: float = 0.15
-    """How much blocks differ in the size of their buildings."""
-
-
-def quarter(sketch: Sketch, blocks: list[Array], town: Town, yards: Sequence[str]) -> None:
-    """Blocks between streets, rows of buildings along the sides of each block."""
-    rng = sketch.rng
-    mood, tint = painted(rng, town.roofs, 3), tinted(rng, 0.12, 0.015)
-    for block in blocks:
-        lot = inset(block, town.street / 2)
-        if len(lot) < 3:
-            continue
-        first, size = len(sketch.things), float(np.exp(rng.normal(0.0, town.mixed)))
-        r, g, b = tinted(rng, 0.1)
-        sketch.area(pick(rng, yards), lot, (tint[0] * r, tint[1] * g, tint[2] * b))
-        own = replace(
-            town,
-            lot=town.lot * size,
-            house=(town.house[0] * size, town.house[1] * size),
-            roofs=(*mood, *painted(rng, town.roofs, 2)),
-            gap=town.gap * rng.uniform(0.2, 2.5),
-        )
-        setback = own.house[1] * 0.5 + town.street * 0.3
-        while len(line := inset(lot, setback)):
-            _row(sketch, line, own)
-            setback += own.house[1] + town.yard
-        if town.kind != "house" and len(sketch.things) == first:
-            _single(sketch, lot, own)
-        lots = 1 + np.hypot(*np.diff(lot, axis=0).T).sum() / own.lot
-        around = scattered(rng, lot, int(town.green * lots * rng.uniform(0.5, 2.0)))
-        trees(sketch, _clear(sketch.things[first:], around))
-
-
-def _single(sketch: Sketch, lot: Array, town: Town) -> None:
-    """One building that fills most of a lot too small for a row."""
-    rng, heading = sketch.rng, _along(lot)
-    turned = frame(np.zeros(2), -heading, *lot.T)
-    length, width = (np.ptp(turned, axis=0) * rng.uniform(0.5, 0.8, 2)).tolist()
-    shape = (length, width, town.height * rng.uniform(0.7, 1.4))
-    sketch.put(town.kind, lot.mean(axis=0), shape, heading, town.roofs)
-
-
-def _row(sketch: Sketch, line: Array, town: Town) -> None:
-    """Buildings along the sides of a polygon, clear of each other at its corners."""
-    rng = sketch.rng
-    sides = np.concatenate([line[1:], line[:1]]) - line
-    ways = np.hypot(*sides.T)
-    counts = np.maximum((ways - town.house[1] * 0.5) / town.lot, 0).astype(int)
-    side, total = np.repeat(np.arange(len(line)), counts), int(counts.sum())
-    rank = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    share = (rank + 0.5 + rng.normal(0.0, 0.06, total)) / counts[side]
-    places = line[side] + sides[side] * share[:, None]
-    sizes = np.array(town.house) * np.exp(rng.normal(0.0, 0.16, (total, 2)))
-    sizes[:, 0] = np.minimum(sizes[:, 0], 0.94 * ways[side] / counts[side])
-    turns = np.arctan2(sides[side, 1], sides[side, 0]) + rng.normal(0.0, 0.03, total)
-    if town.kind == "house":
-        turns += np.where(rng.random(total) < 0.25, pi / 2, 0.0)
-    heights = town.height * rng.uniform(0.7, 1.4, total)
-    apart = np.hypot(*(places[:, None] - places).transpose(2, 0, 1))
-    close = apart < 0.55 * (sizes[:, None, 1] + sizes[:, 1])
-    built = (rng.random(total) >= town.gap) & ~np.tril(close, -1).any(axis=1)
-    table = np.column_stack([places, sizes, turns, heights])[built].tolist()
-    for shape, colour in zip(table, painted(rng, town.roofs, len(table)), strict=True):
-        x, y, length, width, turn, height = shape
-        sketch.things.append(Thing(town.kind, x, y, length, width, turn, height, colour))
-
-
-def _clear(things: Sequence[Thing], places: Array) -> Array:
-    """Places that lie on none of the objects."""
-    if not len(places) or not things:
-        return places
-    boxes = np.array([(t.x, t.y, max(t.length, t.width)) for t in things])
-    gap = np.hypot(*(places[:, None] - boxes[None, :, :2]).transpose(2, 0, 1))
-    free = (gap > boxes[None, :, 2] * 0.6 + 1.5).all(axis=1)
-    return np.asarray(places[free], dtype=np.float64)
+def one_of(s: Sketch, *rows: tuple[Step, ...]) -> None:
+    lay(s, *rows[s.count(0, len(rows) - 1)])
