@@ -76,13 +76,36 @@ DATASETS: dict[str, Entry] = {
     "SAMRS": _dataset(None, "pretraining", "SAMRS", "https://github.com/ViTAE-Transformer/SAMRS"),
 }
 
+
+def _rvsa(millions: float, width: int, weights: str) -> Entry:
+    facts = {"parameters": millions, "channels": (width,) * 4, "weights": weights}
+    return Entry("mtp_bench.backbones.rvsa:create", {**facts, "strides": (4, 8, 16, 32)})
+
+
+def _internimage(millions: float, first: int, weights: str) -> Entry:
+    channels = tuple(first * 2**stage for stage in range(4))
+    facts = {"parameters": millions, "channels": channels, "weights": weights, "masked": False}
+    return Entry("mtp_bench.backbones.internimage:create", {**facts, "strides": (4, 8, 16, 32)})
+
+
 BACKBONES: dict[str, Entry] = {
-    "timm/": Entry("mtp_bench.backbones.timm_pyramid:create", {"family": True}),
-    "vit_b_rvsa": Entry(None),
-    "vit_l_rvsa": Entry(None),
-    "internimage_xl": Entry(None, {"masked": False}),
+    "timm/": Entry("mtp_bench.backbones.timm_pyramid:create", {"family": True, "weights": "imp"}),
+    "vit_t_rvsa": _rvsa(1.11, 128, ""),
+    "vit_s_rvsa": _rvsa(23.6, 384, ""),
+    "vit_b_rvsa": _rvsa(93.3, 768, "mae, mae+mtp"),
+    "vit_l_rvsa": _rvsa(317.6, 1024, "mae, mae+mtp"),
+    "internimage_pico": _internimage(0.41, 16, ""),
+    "internimage_t": _internimage(28.8, 64, "imp"),
+    "internimage_s": _internimage(48.5, 80, "imp"),
+    "internimage_b": _internimage(94.9, 112, "imp"),
+    "internimage_l": _internimage(219.0, 160, "imp"),
+    "internimage_xl": _internimage(329.0, 192, "imp, imp+mtp"),
 }
-"""A name that ends in '/' is a family: ``timm/<any timm model>``."""
+"""A name that ends in '/' is a family: ``timm/<any timm model>``.
+
+``parameters`` in millions (for a ViT at 224 px with its pyramid), ``weights``: the recipes that
+released files are known for.
+"""
 
 RECIPES: dict[str, Entry] = {
     "scratch": Entry("mtp_bench.recipes.scratch:prepare", {"first": True}),

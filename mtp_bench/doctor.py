@@ -74,12 +74,14 @@ def check_python() -> list[Check]:
 
 def check_pins(constraints: Path) -> list[Check]:
     """Installed versions against the measured ones; another torch may be what a cluster demands."""
+    from packaging.utils import canonicalize_name
+
     if not constraints.exists():
         return [Check("packages", None, f"no {constraints}: versions are not compared")]
     lines = re.findall(r"^([\w.-]+)==(\S+)", constraints.read_text(), re.MULTILINE)
-    pins = {normalise(name): version for name, version in lines}
+    pins = {canonicalize_name(name): version for name, version in lines}
     needed = {
-        normalise(re.split(r"[^\w.-]", line)[0])
+        canonicalize_name(re.split(r"[^\w.-]", line)[0])
         for line in metadata.requires("mtp-bench") or []
         if "extra ==" not in line
     }
@@ -97,10 +99,6 @@ def check_pins(constraints: Path) -> list[Check]:
     return [Check("packages", True, f"{len(pins)} pinned versions agree")]
 
 
-def normalise(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def installed(name: str) -> str | None:
     try:
         return metadata.version(name)
@@ -114,14 +112,8 @@ def check_dependencies() -> list[Check]:
     said = (done.stdout + done.stderr).strip().splitlines()
     if done.returncode and said and "No module named pip" in said[-1]:
         return [Check("dependencies", None, "no pip in this environment: not compared")]
-    return [
-        Check(
-            "dependencies",
-            done.returncode == 0,
-            "; ".join(said[:5]) or "nothing said",
-            SETUP if done.returncode else "",
-        )
-    ]
+    ok = done.returncode == 0
+    return [Check("dependencies", ok, "; ".join(said[:5]) or "nothing said", "" if ok else SETUP)]
 
 
 def run_tool(command: Sequence[str], limit_s: float) -> subprocess.CompletedProcess[str]:
@@ -138,9 +130,8 @@ def run_tool(command: Sequence[str], limit_s: float) -> subprocess.CompletedProc
 
 def check_compiled() -> list[Check]:
     """torch, GPUs, torchvision, OpenCV and mmcv's operators, as the selftest found them."""
-    return judge_selftest(
-        run_tool([sys.executable, "-m", "mtp_bench.mm.selftest"], SELFTEST_LIMIT_S)
-    )
+    command = [sys.executable, "-m", "mtp_bench.mm.selftest"]
+    return judge_selftest(run_tool(command, SELFTEST_LIMIT_S))
 
 
 def judge_selftest(done: subprocess.CompletedProcess[str]) -> list[Check]:
@@ -218,14 +209,13 @@ def has_kernels(capability: tuple[int, int], archs: Sequence[str]) -> bool:
 
 
 def check_slurm() -> list[Check]:
+    here = "jobs run on this machine only"
     absent = [tool for tool in ("sbatch", "sinfo") if shutil.which(tool) is None]
     if absent:
-        return [
-            Check("slurm", None, f"no {' and no '.join(absent)}: jobs run on this machine only")
-        ]
+        return [Check("slurm", None, f"no {' and no '.join(absent)}: {here}")]
     done = run_tool(["sinfo", "--noheader", "--format=%P (%D nodes, %a)"], 20)
     if "configuration source" in done.stderr:
-        return [Check("slurm", None, "installed, and of no cluster: jobs run on this machine only")]
+        return [Check("slurm", None, f"installed, and of no cluster: {here}")]
     if done.returncode:
         fix = "ask the cluster's staff, or look at SLURM_CONF"
         return [Check("slurm", False, f"sinfo does not answer: {how_it_ended(done)}", fix)]

@@ -3,8 +3,6 @@
 python -m mtp_bench.worker runs/<job>/job.json
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import platform
@@ -20,45 +18,18 @@ from pydantic import ValidationError
 
 from mtp_bench import __version__, catalog
 from mtp_bench.errors import UserError
-from mtp_bench.store import faults, lock
-from mtp_bench.store.attempts import (
-    close_lost,
-    got_nowhere,
-    newest_checkpoint,
-    scheduler_id,
-)
+from mtp_bench.store import attempts, faults, lock, records, states
 from mtp_bench.store.control import Control, Interrupted, LostLock, StopRequest
-from mtp_bench.store.crashes import WORD_SECONDS, judge_crash
 from mtp_bench.store.paths import JobPaths, job_paths
 from mtp_bench.store.provenance import code_state, packages
-from mtp_bench.store.records import (
-    Attempt,
-    Compute,
-    Memory,
-    Metric,
-    Provenance,
-    Rate,
-    Record,
-    Throughput,
-    WeightsUsed,
-    write_record,
-)
-from mtp_bench.store.states import (
-    FAILED,
-    State,
-    StateFile,
-    end_attempt,
-    leave_word,
-    now,
-    read_state_file,
-    state_of,
-    write_state,
-)
+from mtp_bench.store.states import State, StateFile
 from mtp_bench.suite.identity import job_id
 from mtp_bench.suite.schema import JobFile
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Read by libraries while they are loaded: set before a worker starts."""
+SAME = ("accumulation", "config_sha256", "micro_batch", "probe", "seeds")
+"""What is told of a job's result under the names that it has there."""
 TRY_LATER = 75
 EXIT: dict[str, int] = {"done": 0, "pending": TRY_LATER, "running": TRY_LATER}
 """Exit code by the state a worker leaves; any other is 1."""
@@ -105,46 +76,47 @@ def _follow(job: JobFile, paths: JobPaths, stop: StopRequest) -> State:
     try:
         _run(job, paths, Control(None, paths.cancel, stop))
     except Interrupted:
-        return "running"
+        pass
     except Exception as error:
         traceback.print_exc()
-        state, message = judge_crash(error, job)
-        if state == "pending":
-            return "running"  # the first process has lost the same peer
-        leave_word(paths, state, message)
-        time.sleep(WORD_SECONDS)  # its end would take the first process along
-        raise
+        state, message = attempts.judge_crash(error, job)
+        if state != "pending":  # else the first process has lost the same peer
+            states.leave_word(paths, state, message)
+            time.sleep(attempts.WORD_SECONDS)  # its end would take the first process along
+            raise
     return "running"
 
 
 def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
     control.stop.listen()
-    before = read_state_file(paths)
+    before = states.read_state_file(paths)
     if before.state == "cancelled":
         return "cancelled"
-    begun = newest_checkpoint(paths)
-    closed = tuple(a if a.ended else close_lost(a, paths) for a in before.attempts)
-    unmet, idle = _unmet(job), got_nowhere(closed, begun)
-    if unmet is not None:
-        return _leave(paths, before.model_copy(update={"attempts": closed}), *unmet)
-    if idle is not None:  # counted once: when the user retries, it starts again
+    begun = attempts.newest_checkpoint(paths)
+    closed = tuple(a if a.ended else attempts.close_lost(a, paths) for a in before.attempts)
+    end, idle = _unmet(job), attempts.got_nowhere(closed, begun)
+    if end is None and idle is not None:  # counted once: when the user retries, it starts again
         closed = (*closed[:-1], closed[-1].model_copy(update={"outcome": "timeout"}))
-        return _leave(paths, before.model_copy(update={"attempts": closed}), "timeout", idle)
-    gpus = job.resources.processes if job.resources.device == "cuda" else 0
-    attempt = Attempt(
-        started=now(),
+        end = ("timeout", idle)
+    if end is not None:  # before anything was begun
+        print(f"{job.id}: {end[0]}: {end[1]}", flush=True)
+        update = {"state": end[0], "message": end[1], "attempts": closed}
+        states.write_state(paths, before.model_copy(update=update))
+        return end[0]
+    attempt = records.Attempt(
+        started=states.now(),
         ended=None,
         host=socket.gethostname(),
         outcome="running",
         from_iteration=begun,
         seconds=0.0,
-        gpus=gpus,
-        slurm=scheduler_id(),
+        gpus=job.resources.processes if job.resources.device == "cuda" else 0,
+        slurm=attempts.scheduler_id(),
     )
     update = {"state": "running", "message": "", "attempts": (*closed, attempt)}
     state = before.model_copy(update=update)
     paths.word.unlink(missing_ok=True)
-    write_state(paths, state)
+    states.write_state(paths, state)
     started = time.monotonic()
     outcome, message = _outcome(job, paths, control, state, started)
     if outcome != "done":
@@ -153,22 +125,16 @@ def _attempt(job: JobFile, paths: JobPaths, control: Control) -> State:
         control.may_write()
     except LostLock:
         return "running"
-    write_state(paths, end_attempt(state, outcome, message, time.monotonic() - started))
+    ended = states.end_attempt(state, outcome, message, time.monotonic() - started)
+    states.write_state(paths, ended)
     return outcome
-
-
-def _leave(paths: JobPaths, last: StateFile, state: State, message: str) -> State:
-    """End before anything was begun."""
-    print(f"{paths.job}: {state}: {message}", flush=True)
-    write_state(paths, last.model_copy(update={"state": state, "message": message}))
-    return state
 
 
 def _unmet(job: JobFile) -> tuple[State, str] | None:
     """What this job needs and is not done; a scheduler may have forgotten that it failed."""
     for need in job.needs:
-        state = state_of(job_paths(job.roots, need))
-        if state in FAILED:
+        state = states.state_of(job_paths(job.roots, need))
+        if state in states.FAILED:
             return "cancelled", f"needs {need}, which failed"
         if state != "done":
             return "pending", f"needs {need}, which is {state}"
@@ -181,10 +147,10 @@ def _outcome(
     try:
         result, peak = _run(job, paths, control)
         control.may_write()
-        finished = end_attempt(state, "done", "", time.monotonic() - started)
+        finished = states.end_attempt(state, "done", "", time.monotonic() - started)
         record, details = _record(job, finished, result, peak)
         faults.point("record.before")
-        write_record(paths.records, record, details)
+        records.write_record(paths.records, record, details)
         faults.point("record.after")
         return "done", ""
     except Interrupted:
@@ -195,7 +161,7 @@ def _outcome(
         return "failed", "; ".join(error.lines)
     except Exception as error:  # whatever a job dies of must not take the run with it
         traceback.print_exc()
-        return judge_crash(error, job)
+        return attempts.judge_crash(error, job)
 
 
 def _stopped(paths: JobPaths, stop: StopRequest, begun: int) -> tuple[State, str]:
@@ -203,7 +169,7 @@ def _stopped(paths: JobPaths, stop: StopRequest, begun: int) -> tuple[State, str
         return "cancelled", "cancelled by the user"
     if "deadline" not in stop.reasons:
         return "pending", "stopped; it goes on from its checkpoint"
-    reached = newest_checkpoint(paths)
+    reached = attempts.newest_checkpoint(paths)
     if reached <= begun:
         return "timeout", f"got no further than iteration {begun} within its time limit: raise it"
     return "pending", f"stopped before its time limit; it goes on from iteration {reached}"
@@ -222,7 +188,7 @@ def _run(job: JobFile, paths: JobPaths, control: Control) -> tuple[Any, Any]:
         result = finetune.run(job, paths, control, source)
     allocated = tuple(peak_of[0] for peak_of in result.device_peaks)
     reserved = tuple(peak_of[1] for peak_of in result.device_peaks)
-    return result, Memory(
+    return result, records.Memory(
         kind="device" if reserved else "rss",
         peak_bytes=max(reserved, default=peak.bytes),
         device_allocated_bytes=allocated,
@@ -232,42 +198,40 @@ def _run(job: JobFile, paths: JobPaths, control: Control) -> tuple[Any, Any]:
 
 
 def _record(
-    job: JobFile, state: StateFile, result: Any, memory: Memory
-) -> tuple[Record, dict[str, Any]]:
+    job: JobFile, state: StateFile, result: Any, memory: records.Memory
+) -> tuple[records.Record, dict[str, Any]]:
     rate = importlib.import_module("mtp_bench.profiling.rates").rate
     times = result.timings
     train = rate(times.train_seconds, times.train_images)
     test = rate(times.test_seconds, times.test_images)
-    hours = [attempt.seconds / 3600 for attempt in state.attempts]
-    attempts = (
-        *state.attempts[:-1],
-        state.attempts[-1].model_copy(update={"from_iteration": result.resumed_at}),
-    )
+    trained = sum(times.train_seconds)
+    *before, last = state.attempts
+    last = last.model_copy(update={"from_iteration": result.resumed_at})
     card = catalog.load("dataset", job.spec.dataset)
-    record = Record(
+    record = records.Record(
         job=job.id,
         spec=job.spec,
         synthetic=job.spec.data == "miniature",
         primary=card.metric.name,
         metrics={
-            name: Metric(value=value, unit=unit, higher_is_better=higher)
+            name: records.Metric(value=value, unit=unit, higher_is_better=higher)
             for name, (value, unit, higher) in result.judged.metrics.items()
         },
-        throughput=Throughput(
-            train_images_per_s=Rate(**train) if train else None,
-            inference_images_per_s=Rate(**test) if test else None,
-            data_wait_share=times.waited / times.trained if times.trained else None,
+        throughput=records.Throughput(
+            train_images_per_s=records.Rate(**train) if train else None,
+            inference_images_per_s=records.Rate(**test) if test else None,
+            data_wait_share=times.waited / trained if trained else None,
         ),
         memory=memory,
-        compute=Compute(
+        compute=records.Compute(
             parameters=result.parameters,
             trainable_parameters=result.trainable,
-            wall_hours=sum(hours),
-            gpu_hours=sum(h * a.gpus for h, a in zip(hours, state.attempts, strict=True)),
+            wall_hours=sum(attempt.seconds for attempt in state.attempts) / 3600,
+            gpu_hours=sum(attempt.seconds * attempt.gpus for attempt in state.attempts) / 3600,
         ),
         provenance=_provenance(job, result),
-        attempts=attempts,
-        finished=now(),
+        attempts=(*before, last),
+        finished=states.now(),
     )
     report = result.load_report
     details = {
@@ -282,13 +246,12 @@ def _record(
     return record, details
 
 
-def _provenance(job: JobFile, result: Any) -> Provenance:
+def _provenance(job: JobFile, result: Any) -> records.Provenance:
     machine = importlib.import_module("mtp_bench.profiling.machine")
     torch = importlib.import_module("torch")
     commit, dirty = code_state()
     report = result.load_report
-    counts = {**result.data.counts(), "train": result.train_images}
-    return Provenance(
+    return records.Provenance(
         version=__version__,
         commit=commit,
         dirty=dirty,
@@ -300,17 +263,13 @@ def _provenance(job: JobFile, result: Any) -> Provenance:
         driver=machine.driver_version(job.resources.device),
         processes=job.resources.processes,
         threads=job.resources.threads,
-        micro_batch=result.micro_batch,
-        accumulation=result.accumulation,
         effective_batch=job.resources.processes * result.micro_batch * result.accumulation,
         learning_rate=job.spec.settings.lr,
-        seeds=result.seeds,
         data_fingerprint=result.fingerprint,
-        data_counts=counts,
+        data_counts={**result.data.counts(), "train": result.train_images},
         split_source=result.data.split_source,
-        mean=result.mean,
-        std=result.std,
-        weights=WeightsUsed(
+        **result.normalisation.model_dump(),
+        weights=records.WeightsUsed(
             source=report.source,
             sha256=report.sha256,
             matched_share=report.share,
@@ -318,8 +277,7 @@ def _provenance(job: JobFile, result: Any) -> Provenance:
         )
         if report
         else None,
-        probe=result.probe,
-        config_sha256=result.config_sha256,
+        **{key: getattr(result, key) for key in SAME},
     )
 
 
@@ -338,16 +296,15 @@ def run_in_process(job_file: str, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     path = Path(job_file)
     into_log(path.parent / "log.txt")
+    code = 1
     try:
-        state = execute(path)
+        code = EXIT.get(execute(path), 1)
     except UserError as error:
         print("\n".join(error.lines), flush=True)
-        state = "failed"
     except Exception:
         traceback.print_exc()
-        state = "failed"
     sys.stdout.flush()
-    os._exit(EXIT.get(state, 1))
+    os._exit(code)
 
 
 def main() -> int:

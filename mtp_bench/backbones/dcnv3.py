@@ -13,6 +13,7 @@ maps the many small steps cost more time than the memory is worth. ``triton`` is
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -68,7 +69,7 @@ def dcnv3(
 def _kernel(values: Tensor, offsets: Tensor, masks: Tensor, geometry: Geometry) -> Tensor:
     """Triton only comes with torch's builds for GPUs."""
     try:
-        from mtp_bench.backbones.dcnv3_triton import dcnv3_triton
+        kernels = importlib.import_module("mtp_bench.backbones.dcnv3_triton")
     except ModuleNotFoundError as error:
         if error.name != "triton":
             raise
@@ -76,7 +77,8 @@ def _kernel(values: Tensor, offsets: Tensor, masks: Tensor, geometry: Geometry) 
             "DCNv3 in form 'triton': triton is not installed (torch's CPU build lacks it); "
             "use form 'auto' or run: pip install triton"
         ) from None
-    return dcnv3_triton(values, offsets, masks, geometry)
+    result: Tensor = kernels.dcnv3_triton(values, offsets, masks, geometry)
+    return result
 
 
 class _Views(NamedTuple):

@@ -1,7 +1,5 @@
 """The command line: commands parse, call one function and print. Nothing heavy at import."""
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -18,15 +16,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: loading rich for its frames would double the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("plan")(run.plan)
-app.command("status")(jobs.status)
-app.command("logs")(jobs.logs)
-app.command("cancel")(jobs.cancel)
-app.command("forget")(jobs.forget)
-app.command("report")(report.report)
+for command in (run.run, run.plan, jobs.status, jobs.logs, jobs.cancel, jobs.forget, report.report):
+    app.command()(command)
 app.command("list")(listing.list_names)
-app.command("doctor")(machine.doctor)
+app.command()(machine.doctor)
 app.add_typer(data.app, name="data")
 
 

@@ -1,18 +1,16 @@
 """``data``: the datasets' own commands."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Datasets: render miniatures in the official layouts.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+from mtp_bench.errors import UserError, nearest
+
+OUTPUT = Path("demo-data")
+HELP = "Datasets: render miniatures in the official layouts."
+app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
@@ -26,24 +24,21 @@ def demo(
     everything: Annotated[
         bool, typer.Option("--all", help="every dataset that has a miniature")
     ] = False,
-    output: Annotated[Path, typer.Option(help="folder to write to; becomes a data folder")] = Path(
-        "demo-data"
-    ),
+    output: Annotated[
+        Path, typer.Option(help="folder to write to; becomes a data folder")
+    ] = OUTPUT,
 ) -> None:
     """Render synthetic miniatures of datasets, in their official layouts."""
     from mtp_bench import catalog
     from mtp_bench.datasets.access import render
     from mtp_bench.datasets.scenes.miniature import MINIATURES
-    from mtp_bench.errors import UserError, nearest
 
     chosen = list(MINIATURES) if everything else names or []
     if not chosen:
         raise UserError(f"data demo: name datasets ({', '.join(MINIATURES)}), or give --all")
-    for name in chosen:
-        if name not in MINIATURES:
-            raise UserError(
-                f"data demo: no miniature of '{name}': {nearest(name, list(MINIATURES))}"
-            )
+    if strange := [name for name in chosen if name not in MINIATURES]:
+        hint = nearest(strange[0], list(MINIATURES))
+        raise UserError(f"data demo: no miniature of '{strange[0]}': {hint}")
     for name in chosen:
         root = output / str(catalog.find("dataset", name).facts["folder"])
         if root.exists():

@@ -10,17 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtp_bench.cli.options import (
-    RESULTS,
-    RUNS,
-    Json,
-    Only,
-    Results,
-    Runs,
-    SuiteName,
-    plan_of,
-    roots_of,
-)
+from mtp_bench.cli import options
+from mtp_bench.cli.options import RESULTS, RUNS, plan_of, roots_of
+from mtp_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from mtp_bench.store.paths import JobPaths
@@ -31,17 +23,16 @@ JobName = Annotated[
 
 
 def status(
-    suite: SuiteName,
-    as_json: Json = False,
+    suite: options.SuiteName,
+    as_json: options.Json = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="go on until every job has ended")
     ] = False,
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
+    runs: options.Runs = RUNS,
+    results: options.Results = RESULTS,
 ) -> None:
     """The state of every job of a suite, as the disk has it and, where jobs wait there, SLURM."""
     from mtp_bench.cli.standing import follow_along, report_of
-    from mtp_bench.errors import UserError
 
     roots = roots_of(None, None, runs, results)
     planned = plan_of(suite, results)
@@ -64,11 +55,10 @@ def status(
 def logs(
     job: JobName,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on as it grows")] = False,
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
+    runs: options.Runs = RUNS,
+    results: options.Results = RESULTS,
 ) -> None:
     """Print a job's log."""
-    from mtp_bench.errors import UserError
     from mtp_bench.store.states import ENDED, state_of
     from mtp_bench.store.submissions import early_log
 
@@ -79,9 +69,9 @@ def logs(
         sys.stdout.write(early.read_text(errors="replace"))
     while follow and not paths.log.exists() and state_of(paths) not in ENDED:
         time.sleep(0.5)
+    if not paths.log.exists() and early is None:
+        raise UserError(f"{paths.job}: has no log yet")
     if not paths.log.exists():
-        if early is None:
-            raise UserError(f"{paths.job}: has no log yet")
         return
     with paths.log.open(encoding="utf-8", errors="replace") as stream:
         while True:
@@ -94,10 +84,10 @@ def logs(
 
 
 def cancel(
-    suite: SuiteName,
-    only: Only = [],
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
+    suite: options.SuiteName,
+    only: options.Only = [],
+    runs: options.Runs = RUNS,
+    results: options.Results = RESULTS,
 ) -> None:
     """Cancel the jobs of a suite that are not done; running ones write a checkpoint and stop."""
     from mtp_bench.cli.standing import cancel_all
@@ -107,9 +97,8 @@ def cancel(
     cancel_all(planned, roots_of(None, None, runs, results))
 
 
-def forget(job: JobName, runs: Runs = RUNS, results: Results = RESULTS) -> None:
+def forget(job: JobName, runs: options.Runs = RUNS, results: options.Results = RESULTS) -> None:
     """Set a job's record aside, and its run folder, so that it runs again from the start."""
-    from mtp_bench.errors import UserError
     from mtp_bench.store import lock
 
     paths = _find(job, runs, results)
@@ -126,21 +115,15 @@ def forget(job: JobName, runs: Runs = RUNS, results: Results = RESULTS) -> None:
 
 def _find(name: str, runs: Path, results: Path) -> JobPaths:
     """The one job whose id begins so."""
-    from mtp_bench.errors import UserError, nearest
     from mtp_bench.store.paths import job_paths
+    from mtp_bench.store.records import record_paths
 
-    folders = [p.parent.name for p in runs.glob("*/job.json")]
-    records = [
-        p.stem for p in (results / "records").glob("*.json") if not p.name.endswith(".details.json")
-    ]
-    known = sorted({*folders, *records})
-    found = [job for job in known if job.startswith(name)]
-    if name in known:
-        found = [name]
+    folders = {path.parent.name for path in runs.glob("*/job.json")}
+    known = sorted(folders | {path.stem for path in record_paths(results / "records")})
+    found = [name] if name in known else [job for job in known if job.startswith(name)]
     if not found:
-        raise UserError(
-            f"{name}: no such job: {nearest(name, known) if known else 'nothing has run yet'}"
-        )
+        hint = nearest(name, known) if known else "nothing has run yet"
+        raise UserError(f"{name}: no such job: {hint}")
     if len(found) > 1:
         raise UserError(f"{name}: could be {', '.join(found[:5])}: write more of it")
     return job_paths(roots_of(None, None, runs, results), found[0])

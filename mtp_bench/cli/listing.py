@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mtp_bench.cli.options import Json
+
+SHOWN = {
+    "backbones": ("parameters", "strides", "channels", "weights"),
+    "recipes": ("runs_on",),
+    "datasets": ("task", "source"),
+    "tasks": ("short",),
+    "protocols": (),
+}
 
 
 class What(StrEnum):
@@ -26,27 +34,38 @@ def list_names(what: Annotated[What, typer.Argument()], as_json: Json = False) -
     from mtp_bench import catalog
 
     if what is What.protocols:
-        rows = [{"name": name} for name in catalog.PROTOCOLS]
+        rows: list[dict[str, Any]] = [{"name": name} for name in catalog.PROTOCOLS]
     else:
-        kind = "recipe stage" if what is What.recipes else what.value.removesuffix("s")
-        rows = []
-        for name in catalog.names(kind):
-            entry = catalog.KINDS[kind].get(name) or catalog.find(kind, name)
-            shown = f"{name}<model>" if name.endswith("/") else name
-            facts = {
-                k: str(v)
-                for k, v in entry.facts.items()
-                if k in ("task", "source", "runs_on", "short")
-            }
-            rows.append(
-                {
-                    "name": shown,
-                    **facts,
-                    "available": "yes" if entry.target else "not in this version",
-                }
-            )
+        rows = [_row(what, name) for name in catalog.names(_kind(what))]
     if as_json:
         print(json.dumps({what.value: rows}, indent=1))
         return
-    for row in rows:
-        print("  ".join(f"{value:24}" for value in row.values()).rstrip())
+    table = [list(rows[0]), *([_text(key, row[key]) for key in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _kind(what: What) -> str:
+    return "recipe stage" if what is What.recipes else what.value.removesuffix("s")
+
+
+def _row(what: What, name: str) -> dict[str, Any]:
+    from mtp_bench import catalog
+
+    kind = _kind(what)
+    entry = catalog.KINDS[kind].get(name) or catalog.find(kind, name)
+    shown = f"{name}<model>" if name.endswith("/") else name
+    facts = {key: entry.facts.get(key) for key in SHOWN[what.value]}
+    return {"name": shown, **facts, "available": entry.target is not None}
+
+
+def _text(key: str, value: Any) -> str:
+    if key == "parameters" and value is not None:
+        return f"{value:g} M"
+    if key == "available":
+        return "yes" if value else "not in this version"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return str(value) if value else "-"

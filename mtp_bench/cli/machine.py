@@ -1,8 +1,7 @@
 """``doctor``: what this machine has and lacks."""
 
-from __future__ import annotations
-
 import json
+from dataclasses import asdict
 
 import typer
 
@@ -11,8 +10,6 @@ from mtp_bench.cli.options import Data, Json
 
 def doctor(as_json: Json = False, data: Data = None) -> None:
     """Check this machine and the installation. Exit 1, with the fix, where something is broken."""
-    from dataclasses import asdict
-
     from mtp_bench.doctor import examine
 
     checks = examine(data)

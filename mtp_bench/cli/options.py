@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from mtp_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from mtp_bench.suite.plan import Plan
     from mtp_bench.suite.schema import Roots
+
+
+def _folder(name: str, meaning: str) -> Any:
+    return typer.Option(f"--{name}", envvar=f"MTP_BENCH_{name.upper()}", help=meaning)
+
 
 Only = Annotated[
     list[str],
@@ -17,25 +26,14 @@ Only = Annotated[
         "--only", metavar="KEY=VALUE", help="task, dataset, backbone, recipe or seed; repeats"
     ),
 ]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", envvar="MTP_BENCH_DATA", help="folder that holds the datasets"),
-]
-WeightsFolder = Annotated[
-    Path | None,
-    typer.Option("--weights", envvar="MTP_BENCH_WEIGHTS", help="folder that holds weights files"),
-]
-Runs = Annotated[
-    Path, typer.Option("--runs", envvar="MTP_BENCH_RUNS", help="run folders: checkpoints, logs")
-]
-Results = Annotated[
-    Path, typer.Option("--results", envvar="MTP_BENCH_RESULTS", help="records and leaderboards")
-]
+Data = Annotated[Path | None, _folder("data", "folder that holds the datasets")]
+WeightsFolder = Annotated[Path | None, _folder("weights", "folder that holds weights files")]
+Runs = Annotated[Path, _folder("runs", "run folders: checkpoints, logs")]
+Results = Annotated[Path, _folder("results", "records and leaderboards")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="a suite's YAML file, or a suite planned before")
 ]
-
 Site = Annotated[
     str | None,
     typer.Option(
@@ -52,7 +50,6 @@ RESULTS = Path("results")
 
 def roots_of(data: Path | None, weights: Path | None, runs: Path, results: Path) -> Roots:
     """The folders of this invocation, absolute. ``UserError`` for one that is no folder."""
-    from mtp_bench.errors import UserError
     from mtp_bench.store.paths import cache_root
     from mtp_bench.suite.schema import Roots
 
@@ -78,18 +75,12 @@ def plan_of(suite: str, results: Path) -> Plan:
 
 def site_path(site: str | None) -> Path:
     """A path as it is; a bare name in the folder of site profiles."""
-    name = site or "default"
-    path = Path(name)
-    return path if path.suffix in (".yaml", ".yml") else Path("slurm") / f"{name}.yaml"
+    path = Path(site or "default")
+    return path if path.suffix in (".yaml", ".yml") else Path("slurm") / f"{path}.yaml"
 
 
 def suite_path(suite: str, results: Path) -> Path:
     """A path as it is; a name through the ``plan.json`` that an earlier plan left."""
-    import json
-    import os
-
-    from mtp_bench.errors import UserError, nearest
-
     path = Path(suite)
     if path.suffix in (".yaml", ".yml") or os.path.isfile(suite):  # noqa: PTH113 - any text will do
         return path

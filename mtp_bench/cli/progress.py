@@ -1,50 +1,44 @@
 """What a run shows: a live table on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from mtp_bench.executors.outcome import Snapshot
-    from mtp_bench.suite.plan import Plan
+from mtp_bench.executors.outcome import Snapshot
+from mtp_bench.suite.plan import Plan
 
 PLAIN_SECONDS = 10.0
 
 
 class View:
-    """Use as a context; ``show`` takes snapshots as they come."""
+    """Use as a context, with lines to begin with; ``show`` takes snapshots as they come."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, lines: Sequence[str] = ()) -> None:
         self._console = Console(stderr=True)
-        self._live = (
-            Live(console=self._console, refresh_per_second=4) if sys.stderr.isatty() else None
-        )
+        live = Live(console=self._console, refresh_per_second=4)
+        self._live = live if sys.stderr.isatty() else None
+        self._lines = lines
         self._total = len(plan.jobs)
         self._states: dict[str, str] = {}
         self._printed = 0.0
         self._begun = time.monotonic()
         self._done_before: int | None = None
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
+        for line in self._lines:
+            self.say(line)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
 
@@ -54,36 +48,37 @@ class View:
         if self._live:
             self._live.update(Text(line))
         elif done in (1, total) or time.monotonic() - self._printed > PLAIN_SECONDS:
-            self._say(line)
+            self.say(line)
 
     def say(self, line: str) -> None:
         """A line that stays."""
+        self._printed = time.monotonic()
         if self._live:
             self._console.print(line, markup=False, highlight=False)
         else:
-            self._say(line)
+            print(line, file=sys.stderr, flush=True)
 
     def show(self, snapshot: Snapshot) -> None:
         """Take note of a snapshot."""
         if self._done_before is None:
             self._begun = time.monotonic()  # what came before was preparation
         if self._live:
-            self._live.update(self._table(snapshot))
+            table = Table("running", "progress", title_justify="left", box=None, pad_edge=False)
+            table.title = self._summary(snapshot)
+            for job, progress in snapshot.progress.items():
+                table.add_row(job, describe(progress))
+            self._live.update(table)
             return
         if not self._states:
-            self._say(self._summary(snapshot))
+            self.say(self._summary(snapshot))
         for job, state in snapshot.states.items():
             if state != self._states.get(job, state):
-                self._say(f"{state}: {job}")
+                self.say(f"{state}: {job}")
         self._states = dict(snapshot.states)
         if time.monotonic() - self._printed > PLAIN_SECONDS:
             for job, progress in snapshot.progress.items():
-                self._say(f"{job}: {describe(progress)}")
-            self._say(self._summary(snapshot))
-
-    def _say(self, line: str) -> None:
-        self._printed = time.monotonic()
-        print(line, file=sys.stderr, flush=True)
+                self.say(f"{job}: {describe(progress)}")
+            self.say(self._summary(snapshot))
 
     def _summary(self, snapshot: Snapshot) -> str:
         counts = Counter(snapshot.states.values())
@@ -97,30 +92,18 @@ class View:
             text += f", about {clock((time.monotonic() - self._begun) / new * left)} left"
         return text
 
-    def _table(self, snapshot: Snapshot) -> Table:
-        table = Table(title=self._summary(snapshot), title_justify="left", box=None, pad_edge=False)
-        table.add_column("running")
-        table.add_column("progress")
-        for job, progress in snapshot.progress.items():
-            table.add_row(job, describe(progress))
-        return table
-
 
 def describe(progress: dict[str, Any]) -> str:
     """``train 30/60 (epoch 0.2/0.5), loss 1.234, 24 images/s, 0:12 left``."""
     if not progress:
         return "starting"
-    parts = [
-        f"{progress['phase']} {progress['iteration']}/{progress['total']} "
-        f"(epoch {progress['epoch']:.1f}/{progress['epochs']:.1f})"
-    ]
+    epochs = f"(epoch {progress['epoch']:.1f}/{progress['epochs']:.1f})"
+    parts = [f"{progress['phase']} {progress['iteration']}/{progress['total']} {epochs}"]
     if progress["loss"] is not None:
         parts.append(f"loss {progress['loss']:.3f}")
     if progress["images_per_s"]:
-        parts += [
-            f"{progress['images_per_s']:.0f} images/s",
-            f"{clock(progress['eta_seconds'])} left",
-        ]
+        left = clock(progress["eta_seconds"])
+        parts.append(f"{progress['images_per_s']:.0f} images/s, {left} left")
     return ", ".join(parts)
 
 

@@ -1,11 +1,15 @@
 """``mtp-bench report``: the leaderboards of suites that have been planned."""
 
-from __future__ import annotations
-
+import gc
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mtp_bench.errors import UserError
 
 
 def report(
@@ -24,8 +28,6 @@ def report(
     ] = Path("results"),
 ) -> None:
     """Print leaderboards; leave them in results/<suite>/leaderboard.{md,csv,json} too."""
-    import gc
-
     # Records leave few cycles, and to search 10,000 of them for some is a tenth of the whole time.
     gc.disable()
     try:
@@ -36,18 +38,16 @@ def report(
 
 def _report(suites: list[str], format_: str, output: Path | None, results: Path) -> None:
     from mtp_bench import catalog
-    from mtp_bench.errors import UserError
 
     render = catalog.load("format", format_)
     from mtp_bench.report import board as boards
     from mtp_bench.store.files import write_atomically
 
     board = boards.build(results, suites)
-    text = render(board, **(_screen() if format_ == "terminal" and output is None else {}))
     if output is not None:
-        write_atomically(output, text)
+        write_atomically(output, render(board))
     else:
-        typer.echo(text, nl=False)
+        typer.echo(render(board, **(_screen() if format_ == "terminal" else {})), nl=False)
     if catalog.find("format", format_).facts.get("suffix") in ("csv", "json"):
         # These formats hold figures only.
         for line in board.warnings():
@@ -63,19 +63,15 @@ def _name(given: str) -> str:
     path = Path(given)
     if path.suffix not in (".yaml", ".yml"):
         return given
-    if path.is_file():
-        from mtp_bench.suite.load import load_suite
+    if not path.is_file():
+        return path.stem
+    from mtp_bench.suite.load import load_suite
 
-        return load_suite(path).name
-    return path.stem
+    return load_suite(path).suite.name
 
 
 def _screen() -> dict[str, object]:
     """Colours and a width only where there is a terminal."""
-    import os
-    import shutil
-    import sys
-
     if not sys.stdout.isatty():
         return {}
     return {"colour": not os.environ.get("NO_COLOR"), "width": shutil.get_terminal_size().columns}

@@ -1,30 +1,20 @@
-"""``plan`` and ``run``: what a suite means here, and doing it."""
+"""``plan`` and ``run``: what a suite means here, and doing it, on this machine or on a cluster."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from mtp_bench.cli.options import (
-    RESULTS,
-    RUNS,
-    Data,
-    Json,
-    Only,
-    Results,
-    Runs,
-    Site,
-    SuiteName,
-    WeightsFolder,
-    plan_of,
-    roots_of,
-    suite_path,
-)
+from mtp_bench.cli import options
+from mtp_bench.cli.options import RESULTS, RUNS, plan_of, roots_of
+from mtp_bench.errors import UserError
 
 if TYPE_CHECKING:
     from mtp_bench.executors.outcome import Summary
@@ -32,24 +22,26 @@ if TYPE_CHECKING:
     from mtp_bench.suite.plan import Plan
     from mtp_bench.suite.schema import Roots
 
+Share = tuple[int | None, int | None]
+"""A job's GPUs, and the images that each of its processes takes at once."""
+
 
 class Where(StrEnum):
-    """The executors of this version."""
-
     local = "local"
     slurm = "slurm"
 
 
 def plan(
-    suite: SuiteName,
-    only: Only = [],
-    as_json: Json = False,
-    data: Data = None,
-    weights: WeightsFolder = None,
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
+    suite: options.SuiteName,
+    only: options.Only = [],
+    as_json: options.Json = False,
+    data: options.Data = None,
+    weights: options.WeightsFolder = None,
+    runs: options.Runs = RUNS,
+    results: options.Results = RESULTS,
 ) -> None:
     """The jobs of a suite, their states, and all that is missing. Exit 1 where something is."""
+    from mtp_bench.executors.prepare import plan_document
     from mtp_bench.suite.missing import find_missing
     from mtp_bench.suite.plan import select
 
@@ -58,7 +50,9 @@ def plan(
     _remember(whole, suite, roots)
     missing = find_missing(planned, roots)
     if as_json:
-        print(_plan_json(planned, roots, missing))
+        document = plan_document(planned, roots) | {"missing": [asdict(m) for m in missing]}
+        keys = ("suite", "jobs", "missing", "skipped")
+        print(json.dumps({key: document[key] for key in keys}, indent=1))
     else:
         _show_plan(planned, roots)
         _show_missing(missing, sys.stdout)
@@ -67,13 +61,13 @@ def plan(
 
 
 def run(
-    suite: SuiteName,
-    only: Only = [],
+    suite: options.SuiteName,
+    only: options.Only = [],
     executor: Annotated[Where, typer.Option(help="where jobs run")] = Where.local,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the plan, or the batch scripts; start nothing")
     ] = False,
-    site: Site = None,
+    site: options.Site = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="return once all is submitted to SLURM")
     ] = False,
@@ -91,10 +85,10 @@ def run(
     retry: Annotated[
         bool, typer.Option("--retry-failed", help="run failed and cancelled jobs again")
     ] = False,
-    data: Data = None,
-    weights: WeightsFolder = None,
-    runs: Runs = RUNS,
-    results: Results = RESULTS,
+    data: options.Data = None,
+    weights: options.WeightsFolder = None,
+    runs: options.Runs = RUNS,
+    results: options.Results = RESULTS,
 ) -> None:
     """Run a suite to its end; run again, finished jobs are skipped and interrupted ones go on.
 
@@ -112,7 +106,7 @@ def run(
 
     whole, roots = plan_of(suite, results), roots_of(data, weights, runs, results)
     planned = select(whole, only)
-    write_plan(whole, suite_path(suite, results), roots)
+    write_plan(whole, options.suite_path(suite, results), roots)
     missing = find_missing(planned, roots)
     if missing:
         _show_missing(missing, sys.stderr)
@@ -120,15 +114,13 @@ def run(
     if retry:
         with submissions.alone(Path(roots.runs), wait=lambda: None):
             retry_failed(planned, roots)
+    share = (gpus_per_job, micro_batch)
     if executor is Where.slurm:
-        from mtp_bench.cli.cluster import run_on_slurm
-
-        share = (gpus_per_job, micro_batch)
-        summary = run_on_slurm(
+        summary = _run_on_slurm(
             planned, roots, site, share, detach=detach, dry_run=dry_run, retry=retry
         )
     else:
-        summary = _run_here(planned, roots, workers, (gpus_per_job or 1, micro_batch))
+        summary = _run_here(planned, roots, workers, share)
     if summary is None:
         return
     _remember(whole, suite, roots)  # again, with the states it ended in
@@ -137,8 +129,6 @@ def run(
 
 def _refuse_mixed(executor: Where, detach: bool, workers: int | None, vain: bool) -> None:
     """No option is silently without effect."""
-    from mtp_bench.errors import UserError
-
     if vain:
         raise UserError("--dry-run changes nothing: leave out --retry-failed")
     named = any(word.partition("=")[0] == "--site" for word in sys.argv)
@@ -148,33 +138,70 @@ def _refuse_mixed(executor: Where, detach: bool, workers: int | None, vain: bool
         raise UserError("--workers is for this machine: set 'parallelism' in the site profile")
 
 
-def _run_here(
-    planned: Plan, roots: Roots, workers: int | None, share: tuple[int, int | None]
-) -> Summary:
-    """``share``: a job's GPUs, and the images that each of them takes at once."""
+def _run_here(planned: Plan, roots: Roots, workers: int | None, share: Share) -> Summary:
     from mtp_bench.cli.progress import View
     from mtp_bench.executors.drive import drive
     from mtp_bench.executors.local import LocalExecutor
     from mtp_bench.executors.prepare import check_resources, prepare_data
     from mtp_bench.suite.site import KINDS
 
-    local = LocalExecutor(workers, *share)
+    local = LocalExecutor(workers, share[0] or 1, share[1])
     told = check_resources(planned, dict.fromkeys(KINDS, local.resources))
-    with View(planned) as view:
-        for line in told:
-            view.say(line)
+    with View(planned, told) as view:
         prepare_data(planned, roots, view.preparing)
         return drive(planned, roots, local, tuple(sys.argv), view.show)
+
+
+def _run_on_slurm(
+    planned: Plan,
+    roots: Roots,
+    name: str | None,
+    share: Share,
+    *,
+    detach: bool,
+    dry_run: bool,
+    retry: bool,
+) -> Summary | None:
+    """Submit what is not done; None where nothing is to be watched."""
+    from mtp_bench.cli.progress import View
+    from mtp_bench.executors.cluster import act, look, summary, watch
+    from mtp_bench.executors.dispatch import Cluster, scripts
+    from mtp_bench.executors.prepare import check_resources, prepare_data, site_resources
+    from mtp_bench.suite.site import load_site
+
+    if "%" in roots.runs:
+        raise UserError(f"--runs {roots.runs}: SLURM reads a % in a path as its own: rename it")
+    site = load_site(options.site_path(name))
+    resources = site_resources(site, *share)
+    with View(planned, check_resources(planned, resources)) as view:
+        command = tuple(sys.argv)
+        cluster = Cluster(planned, roots, site, resources, command, view.say, retry=retry)
+        if dry_run:
+            print("\n".join(scripts(cluster)))
+            return None
+        prepare_data(planned, roots, view.preparing)
+        look(cluster)
+        if "pending" in cluster.states().values() and not shutil.which("sbatch"):
+            raise UserError("sbatch: not found: run this where jobs are submitted to SLURM")
+        sent = act(cluster, wait=True)
+        cluster.retry = False
+        if sent:
+            given = (cluster.standings[job].submission for job in sent)
+            numbers = {found.slurm_id for found in given if found and found.slurm_id}
+            view.say(f"submitted {len(sent)} jobs (SLURM: {', '.join(sorted(numbers))})")
+        if not detach:
+            return watch(cluster, view.show)
+        left = sum(state == "pending" for state in cluster.states().values())
+        if left:
+            print(f"{left} jobs wait for others or for SLURM: run again", file=sys.stderr)
+        return summary(cluster, stopped=bool(left))
 
 
 def _tell(summary: Summary, meanwhile: str) -> None:
     """How it ended; exit 1 where not all is well."""
     for failure in summary.failures:
-        print(
-            f"{failure.state}: {failure.job}: {failure.message or 'see its log'} "
-            f"(log: {failure.log})",
-            file=sys.stderr,
-        )
+        said = f"{failure.message or 'see its log'} (log: {failure.log})"
+        print(f"{failure.state}: {failure.job}: {said}", file=sys.stderr)
     if summary.interrupted:
         print(f"stopped; {meanwhile}the same command goes on from here", file=sys.stderr)
     if summary.failures:
@@ -185,26 +212,12 @@ def _tell(summary: Summary, meanwhile: str) -> None:
 
 def _remember(whole: Plan, suite: str, roots: Roots) -> None:
     """Leave plan.json, so that the suite's name and its report work, where that can be written."""
-    from mtp_bench.errors import UserError
     from mtp_bench.executors.prepare import write_plan
 
     try:
-        write_plan(whole, suite_path(suite, Path(roots.results)), roots)
+        write_plan(whole, options.suite_path(suite, Path(roots.results)), roots)
     except UserError as error:
         print(f"warning: {error}", file=sys.stderr)
-
-
-def _plan_json(planned: Plan, roots: Roots, missing: tuple[Missing, ...]) -> str:
-    from dataclasses import asdict
-
-    from mtp_bench.executors.prepare import plan_document
-
-    document = plan_document(planned, roots)
-    listed = {key: document[key] for key in ("suite", "jobs")}
-    return json.dumps(
-        {**listed, "missing": [asdict(m) for m in missing], "skipped": document["skipped"]},
-        indent=1,
-    )
 
 
 def _show_plan(planned: Plan, roots: Roots) -> None:
@@ -215,30 +228,22 @@ def _show_plan(planned: Plan, roots: Roots) -> None:
     from mtp_bench.store.states import state_of
 
     table = Table("task", "state")
-    table.add_column(
-        "job", no_wrap=True, min_width=max((len(j.id) for j in planned.jobs), default=3)
-    )
+    longest = max((len(job.id) for job in planned.jobs), default=3)
+    table.add_column("job", no_wrap=True, min_width=longest)
     for job in planned.jobs:
         table.add_row(job.spec.task, state_of(job_paths(roots, job.id)), job.id)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     kinds = [job.spec.kind for job in planned.jobs]
-    console.print(
-        f"{planned.suite.name}: {kinds.count('finetune')} fine-tuning and "
-        f"{kinds.count('pretrain')} pretraining jobs"
-    )
+    tuned, trained = kinds.count("finetune"), kinds.count("pretrain")
+    console.print(f"{planned.suite.name}: {tuned} fine-tuning and {trained} pretraining jobs")
     for skip in planned.skipped:
-        console.print(
-            f"skipped: {skip.backbone}, {skip.recipe}, {skip.dataset}: {skip.reason}",
-            markup=False,
-        )
+        pair = f"{skip.backbone}, {skip.recipe}, {skip.dataset}"
+        console.print(f"skipped: {pair}: {skip.reason}", markup=False)
 
 
-def _show_missing(missing: tuple[Missing, ...], stream: object) -> None:
-    if not missing:
-        return
-    lines = [f"missing {m.kind}: {m.name} ({len(m.jobs)} jobs): {m.fix}" for m in missing]
-    print(
-        "\n".join([*lines, "leave jobs out with --only KEY=VALUE, or mend what is missing"]),
-        file=stream,
-    )  # type: ignore[call-overload]
+def _show_missing(missing: tuple[Missing, ...], stream: TextIO) -> None:
+    for lack in missing:
+        print(f"missing {lack.kind}: {lack.name} ({len(lack.jobs)} jobs): {lack.fix}", file=stream)
+    if missing:
+        print("leave jobs out with --only KEY=VALUE, or mend what is missing", file=stream)

@@ -1,14 +1,12 @@
 """What ``status`` tells and ``cancel`` does: by the disk, and by the scheduler where jobs wait."""
 
-from __future__ import annotations
-
 import statistics
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mtp_bench.cli.progress import View, clock, describe
 from mtp_bench.errors import UserError
@@ -21,10 +19,8 @@ from mtp_bench.store.paths import job_paths
 from mtp_bench.store.records import read_record
 from mtp_bench.store.scalars import read_progress
 from mtp_bench.store.states import ENDED, State
-
-if TYPE_CHECKING:
-    from mtp_bench.suite.plan import Plan
-    from mtp_bench.suite.schema import Roots
+from mtp_bench.suite.plan import Plan
+from mtp_bench.suite.schema import Roots
 
 FOLLOW_SECONDS = 2.0
 SAMPLE = 200
@@ -33,8 +29,6 @@ SAMPLE = 200
 
 @dataclass(frozen=True)
 class Row:
-    """One job."""
-
     job: str
     state: State
     message: str
@@ -127,10 +121,7 @@ def cancel_all(planned: Plan, roots: Roots) -> None:
     try:
         scheduler.cancel(waiting)
     except scheduler.NoAnswer as error:
-        print(
-            f"SLURM does not answer, or refuses ({error}): of {len(waiting)} jobs some stay in its "
-            "queue, and end by themselves as they start",
-            file=sys.stderr,
-        )
+        some = f"of {len(waiting)} jobs some stay in its queue, and end by themselves as they start"
+        print(f"SLURM does not answer, or refuses ({error}): {some}", file=sys.stderr)
     if broken:
         raise UserError(*broken.values())

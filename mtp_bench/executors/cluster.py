@@ -5,30 +5,18 @@ one lock, so that two who run the same suite submit nothing twice. Nothing is re
 often a job was tried; the process can die at any time, and the next one goes on.
 """
 
-from __future__ import annotations
-
 import contextlib
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from mtp_bench.errors import UserError
+from mtp_bench.executors import outcome
 from mtp_bench.executors.dispatch import Cluster, hold, ready, submit_ready
 from mtp_bench.executors.endings import End
-from mtp_bench.executors.outcome import (
-    Snapshot,
-    Summary,
-    blocked,
-    containing,
-    failures,
-    put_back,
-    say_last,
-)
-from mtp_bench.executors.standing import Standing, Standings, consult, on_disk
+from mtp_bench.executors.outcome import Snapshot, Summary, containing, put_back, say_last
+from mtp_bench.executors.standing import Standing, consult, on_disk
 from mtp_bench.store import submissions
-from mtp_bench.store.paths import job_paths
-from mtp_bench.store.scalars import read_progress
 from mtp_bench.store.states import ENDED
 
 LOOK_SECONDS = 1.0
@@ -39,14 +27,14 @@ ASK_SECONDS = (2.0, 30.0)
 def look(run: Cluster) -> None:
     """Read the disk; ask the scheduler when it is time to. A change makes that sooner."""
     before = run.states()
-    done = [job for job, state in before.items() if state == "done"]
+    done = {job for job, state in before.items() if state == "done"}
     fresh = on_disk(run.plan, run.roots, done)
     if {job: s.state for job, s in fresh.items()} != before:
         run.pause = ASK_SECONDS[0]
     if time.monotonic() - run.asked < run.pause:
         run.standings = fresh
         return
-    run.standings = _asked(run, fresh).jobs
+    run.standings = _asked(run, fresh)
     known = {s.submission for s in fresh.values()}
     for found in {s.submission for s in run.standings.values()} - known:
         if found is not None:  # its author died before noting the scheduler's id
@@ -54,7 +42,7 @@ def look(run: Cluster) -> None:
                 submissions.write(Path(run.roots.runs), found)
 
 
-def _asked(run: Cluster, fresh: dict[str, Standing]) -> Standings:
+def _asked(run: Cluster, fresh: dict[str, Standing]) -> dict[str, Standing]:
     answer = consult(fresh, run.roots)
     run.asked = time.monotonic()
     run.pause = min(ASK_SECONDS[1], run.pause * 1.5)
@@ -63,7 +51,7 @@ def _asked(run: Cluster, fresh: dict[str, Standing]) -> Standings:
     elif run.silent:
         run.tell_once("SLURM answers again")
     run.silent = bool(answer.silence)
-    return answer
+    return answer.jobs
 
 
 def act(run: Cluster, *, wait: bool = False) -> list[str]:
@@ -79,10 +67,9 @@ def act(run: Cluster, *, wait: bool = False) -> list[str]:
     if not (_due(run) or (ready(run) and not held)):
         return []
     line = f"waiting for another submission to {run.roots.runs}"
+    meanwhile = (lambda: run.tell_once(line)) if wait else None
     try:
-        with submissions.alone(
-            Path(run.roots.runs), (lambda: run.tell_once(line)) if wait else None
-        ) as mine:
+        with submissions.alone(Path(run.roots.runs), meanwhile) as mine:
             return _act_alone(run, held=held) if mine else []
     except UserError as error:
         if not any(state in ("submitted", "running") for state in run.states().values()):
@@ -99,12 +86,12 @@ def act(run: Cluster, *, wait: bool = False) -> list[str]:
 
 
 def _act_alone(run: Cluster, *, held: bool) -> list[str]:
-    run.standings = _asked(run, on_disk(run.plan, run.roots)).jobs
+    run.standings = _asked(run, on_disk(run.plan, run.roots))
     for job, standing in _due(run):
         with containing(run.broken, job):
             _settle(run, job, standing)
     run.standings = on_disk(run.plan, run.roots)
-    while stuck := blocked(run.plan.jobs, run.states()):
+    while stuck := outcome.blocked(run.plan.jobs, run.states()):
         for job, message in stuck:
             with containing(run.broken, job):
                 say_last(run.roots, job, "cancelled", message)
@@ -114,7 +101,7 @@ def _act_alone(run: Cluster, *, held: bool) -> list[str]:
 
 def _due(run: Cluster) -> list[tuple[str, Standing]]:
     """Jobs that left the queue without a last word, or that wait for one which failed."""
-    stuck = {job for job, _ in blocked(run.plan.jobs, run.states())}
+    stuck = {job for job, _ in outcome.blocked(run.plan.jobs, run.states())}
     return [
         (job, standing)
         for job, standing in run.standings.items()
@@ -130,12 +117,11 @@ def _settle(run: Cluster, job: str, standing: Standing) -> None:
     if isinstance(verdict, End):
         if run.retry:  # a full disk took the job's last word
             return put_back(run.roots, job)
-        say_last(run.roots, job, verdict.state, verdict.message)
-        return
+        return say_last(run.roots, job, verdict.state, verdict.message)
     tries = run.tries.get(job, 0)
     if verdict.counts and tries >= run.site.retries:
-        say_last(run.roots, job, "failed", f"{verdict.why}; given up after {tries} more tries")
-        return
+        told = f"{verdict.why}; given up after {tries} more tries"
+        return say_last(run.roots, job, "failed", told)
     if verdict.counts:
         run.tries[job] = tries + 1
     if verdict.avoid:
@@ -146,33 +132,20 @@ def _settle(run: Cluster, job: str, standing: Standing) -> None:
 
 def watch(run: Cluster, tell: Callable[[Snapshot], None]) -> Summary:
     """Until every job has ended. Ctrl-C ends the watching; the jobs go on in the queue."""
-    stopped = False
-
-    def on_signal(*_: object) -> None:
-        nonlocal stopped
-        stopped = True
-
-    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        while not stopped:
+    stops: list[int] = []
+    with outcome.on_stop(stops.append):
+        while not stops:
             began = time.monotonic()
             look(run)
             act(run)
             states = run.states()
-            running = [job for job, state in states.items() if state == "running"]
-            progress = {j: read_progress(job_paths(run.roots, j).progress) for j in running}
-            tell(Snapshot(states, progress))
+            tell(outcome.snapshot(run.roots, states))
             if all(state in ENDED for state in states.values()):
                 break
             # Many jobs on a slow file system are looked at less often.
             time.sleep(max(LOOK_SECONDS, 5 * (time.monotonic() - began)))
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return summary(run, stopped=stopped)
+    return summary(run, stopped=bool(stops))
 
 
 def summary(run: Cluster, *, stopped: bool) -> Summary:
-    """How things stand."""
-    states = run.states()
-    return Summary(states, failures(run.roots, states, run.broken), stopped)
+    return outcome.summed_up(run.roots, run.states(), run.broken, stopped)

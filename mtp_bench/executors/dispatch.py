@@ -1,7 +1,5 @@
 """Handing jobs to the scheduler: what is ready, in which arrays, after what."""
 
-from __future__ import annotations
-
 import getpass
 import re
 import shutil
@@ -39,7 +37,6 @@ class Cluster:
     roots: Roots
     site: SiteProfile
     resources: dict[Kind, Resources]
-    """By kind of job."""
     command: tuple[str, ...]
     say: Callable[[str], None]
     tries: dict[str, int] = field(default_factory=dict)
@@ -63,9 +60,9 @@ class Cluster:
 
     def tell_once(self, line: str) -> None:
         """Say what has not just been said."""
-        if line and line != self.said:
+        if line != self.said:
             self.say(line)
-        self.said = line or self.said
+        self.said = line
 
 
 def ready(run: Cluster) -> list[Job]:
@@ -80,11 +77,7 @@ def ready(run: Cluster) -> list[Job]:
 
 
 def submit_ready(run: Cluster) -> list[str]:
-    """Array by array; what was submitted makes what needs it ready in turn.
-
-    Raises:
-        UserError: where the scheduler refuses an array; those before it stay submitted.
-    """
+    """Array by array, with those that these make ready; a refused one leaves the others there."""
     sent: list[str] = []
     facts: scheduler.Facts | None = None
     while waiting := ready(run):
@@ -112,9 +105,8 @@ def _submit_some(run: Cluster, jobs: list[Job], cluster: str) -> list[str]:
     except UserError as error:
         if len(jobs) == 1 or not LIMITED.search(str(error)):
             raise
-        middle = len(jobs) // 2
-        sent = _submit_some(run, jobs[:middle], cluster)
-        return sent + _submit_some(run, jobs[middle:], cluster)
+        halves = jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
+        return [job for half in halves for job in _submit_some(run, half, cluster)]
     run.refusals = 0
     return sent
 

@@ -1,18 +1,15 @@
 """This machine's loop: start what is ready, watch, tell, until nothing is left to do."""
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
+from mtp_bench.executors import outcome
 from mtp_bench.executors.local import LocalExecutor, Running
-from mtp_bench.executors.outcome import Snapshot, Summary, blocked, containing, failures, say_last
+from mtp_bench.executors.outcome import Snapshot, Summary, containing, say_last
 from mtp_bench.executors.prepare import write_job
-from mtp_bench.store.paths import job_paths
-from mtp_bench.store.scalars import read_progress
+from mtp_bench.store.paths import JobPaths, job_paths
 from mtp_bench.store.states import ENDED, State, left_word, state_of
 from mtp_bench.suite.plan import Job, Plan
 from mtp_bench.suite.schema import Roots
@@ -38,7 +35,7 @@ class _Run:
     seen: dict[str, State] = field(default_factory=dict)
     looked: float = 0.0
 
-    def paths(self, job: str) -> Any:
+    def paths(self, job: str) -> JobPaths:
         return job_paths(self.roots, job)
 
     def states(self) -> dict[str, State]:
@@ -48,9 +45,8 @@ class _Run:
             for job in self.plan.jobs:
                 if self.seen.get(job.id) != "done" and job.id not in self.mine:
                     self.seen[job.id] = state_of(self.paths(job.id))
-        return (
-            self.seen | dict.fromkeys(self.mine, "running") | dict.fromkeys(self.broken, "failed")
-        )
+        found = self.seen | dict.fromkeys(self.mine, "running")
+        return found | dict.fromkeys(self.broken, "failed")
 
     def look_again(self, job: str) -> None:
         self.seen[job] = state_of(self.paths(job))
@@ -69,29 +65,19 @@ def drive(
     stop; a second one ends them at once.
     """
     run = _Run(plan, roots, executor, command)
-    presses = 0
 
-    def on_signal(*_: object) -> None:
-        nonlocal presses
-        presses += 1
+    def stop(presses: int) -> None:
         run.stopping = True
         for running in list(run.mine.values()):
             executor.stop(running, at_once=presses > 1)
 
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    with outcome.on_stop(stop):
         while _step(run):
-            progress = {j: read_progress(run.paths(j).progress) for j in _running(run)}
-            tell(Snapshot(run.states(), progress))
+            tell(outcome.snapshot(roots, run.states()))
             time.sleep(POLL_SECONDS)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     states = run.states()
     tell(Snapshot(states, {}))
-    return Summary(states, failures(run.roots, states, run.broken), run.stopping)
+    return outcome.summed_up(roots, states, run.broken, run.stopping)
 
 
 def _step(run: _Run) -> bool:
@@ -106,7 +92,7 @@ def _step(run: _Run) -> bool:
     if run.stopping:
         return bool(run.mine)
     states = run.states()
-    for identity, message in blocked(run.plan.jobs, states):
+    for identity, message in outcome.blocked(run.plan.jobs, states):
         with containing(run.broken, identity):
             say_last(run.roots, identity, "cancelled", message)
         run.look_again(identity)
@@ -148,9 +134,4 @@ def _after(run: _Run, job: str, code: int) -> None:
     ended = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     times = f" {run.deaths[job]} times" if run.deaths[job] > 1 else ""
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-    message = f"the worker was {ended}{times}{hint}"
-    say_last(run.roots, job, "failed", message)
-
-
-def _running(run: _Run) -> list[str]:
-    return [job for job, state in run.states().items() if state == "running"]
+    say_last(run.roots, job, "failed", f"the worker was {ended}{times}{hint}")

@@ -4,12 +4,10 @@ Classes of failure: what the infrastructure did is tried again, what the user or
 not, and neither is a job that ran out of memory, since another batch is another experiment.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
 
-from mtp_bench.executors.scheduler import Seen
+from mtp_bench.executors.scheduler import UNMET, Seen
 from mtp_bench.store.states import State
 from mtp_bench.worker import TRY_LATER
 
@@ -18,11 +16,7 @@ STARVED = re.compile(r"oom[-_ ]kill|out of memory", re.IGNORECASE)
 UNWRITTEN = "could not find submitted jobs"
 """submitit's words for a job whose submitter died before it had written everything."""
 LAUNCH = re.compile(r"launch|prolog|batch.?host", re.IGNORECASE)
-UNMET = "DependencyNeverSatisfied"
-LOST_NODE = frozenset(["NODE_FAIL", "BOOT_FAIL"])
-OUT_OF_TIME = frozenset(["TIMEOUT", "DEADLINE"])
 KILLED = frozenset(["0:9", "0:15", "137:0", "143:0"])
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -83,11 +77,11 @@ def _judge(seen: Seen | None, trace: Trace) -> Again | End:
         return End("cancelled", f"cancelled in SLURM ({job})")
     if seen.state == "OUT_OF_MEMORY" or STARVED.search(trace.tail):
         return End("oom", _starved(trace))
-    if seen.state in OUT_OF_TIME:
+    if seen.state in ("TIMEOUT", "DEADLINE"):
         if trace.advanced:
             return Again(f"{job} ran into its time limit")
         return End("timeout", f"{job} got no further within its time limit: raise 'time'")
-    if seen.state in LOST_NODE:
+    if seen.state in ("NODE_FAIL", "BOOT_FAIL"):
         return Again(f"{job}: {seen.state} on {seen.nodes}", _one(seen.nodes))
     if seen.state != "FAILED":  # PREEMPTED, COMPLETED without a record, and what later SLURMs add
         return Again(f"{job} ended as {seen.state}, with no record")
@@ -117,10 +111,10 @@ def _one(nodes: str) -> str:
 
 
 def _starved(trace: Trace) -> str:
-    used = f"used at least {trace.rss_bytes / GIB:.2f} GiB of" if trace.rss_bytes else "needed more"
+    least = trace.rss_bytes / 2**30
+    used = f"used at least {least:.2f} GiB of" if least else "needed more than"
     given = f"{trace.memory} for each process" if trace.memory else "what the cluster gives it"
-    than = "" if trace.rss_bytes else " than"
     return (
-        f"out of memory: SLURM job {trace.task} {used}{than} {given}: raise 'memory' in the site "
+        f"out of memory: SLURM job {trace.task} {used} {given}: raise 'memory' in the site "
         "profile, or choose a smaller --micro-batch"
     )

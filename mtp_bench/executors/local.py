@@ -3,24 +3,20 @@
 One job a GPU (or ``gpus_per_job``), or one worker of one thread a CPU core.
 """
 
-from __future__ import annotations
-
-import contextlib
 import multiprocessing
 import os
 import re
 import signal
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from mtp_bench.errors import UserError
-from mtp_bench.executors.prepare import checkpoint_seconds
+from mtp_bench.executors.prepare import share_of
 from mtp_bench.profiling.nvidia import query
-from mtp_bench.suite.schema import Resources
 from mtp_bench.worker import THREAD_VARIABLES, run_in_process
 
 PRELOAD = "mtp_bench.mm.preload"
@@ -48,7 +44,7 @@ class Running:
     """One job's processes; the first one holds the lock and writes."""
 
     processes: list[BaseProcess]
-    gpus: list[str] = field(default_factory=list)
+    gpus: list[str]
 
 
 class LocalExecutor:
@@ -64,22 +60,14 @@ class LocalExecutor:
                 "(docs/install.md), or hide the GPUs: CUDA_VISIBLE_DEVICES="
             )
         cores = len(os.sched_getaffinity(0))
-        if gpus and gpus_per_job > len(gpus):
-            raise UserError(f"--gpus-per-job {gpus_per_job}: this machine shows {len(gpus)} GPU(s)")
-        if not gpus and gpus_per_job > 1:
-            raise UserError(f"--gpus-per-job {gpus_per_job}: this machine shows no GPU")
+        if gpus_per_job > max(1, len(gpus)):
+            found = f"{len(gpus)} GPU(s)" if gpus else "no GPU"
+            raise UserError(f"--gpus-per-job {gpus_per_job}: this machine shows {found}")
         self._free = list(gpus)
         most = len(gpus) // gpus_per_job if gpus else cores
         self.capacity = min(workers, most) if workers and gpus else workers or most
-        loaders = min(8, max(1, cores // len(gpus) - 1)) if gpus else 0
-        self.resources = Resources(
-            processes=gpus_per_job if gpus else 1,
-            device="cuda" if gpus else "cpu",
-            threads=max(1, cores // len(gpus)) if gpus else 1,
-            loader_workers=loaders,
-            micro_batch=micro_batch,
-            checkpoint_seconds=checkpoint_seconds(),
-        )
+        cpus = max(1, cores // len(gpus)) if gpus else 1
+        self.resources = share_of(gpus_per_job, cpus, micro_batch, gpus=bool(gpus))
         # Libraries ask for GPUs while they are imported; asked through the driver's library
         # (NVML), that does not spoil CUDA for the processes that are forked afterwards.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
@@ -95,17 +83,13 @@ class LocalExecutor:
         gpus = [self._free.pop(0) for _ in range(count)] if self.resources.device == "cuda" else []
         shared = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         if count > 1:
-            shared |= {
-                "WORLD_SIZE": str(count),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(_free_port()),
-            }
+            shared |= {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+            shared["MASTER_PORT"] = str(_free_port())
         running = Running([], gpus)
         for rank in range(count):
             mine = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}
-            process = self._context.Process(
-                target=run_in_process, args=(str(job_file), shared | mine)
-            )
+            arguments = (str(job_file), shared | mine)
+            process = self._context.Process(target=run_in_process, args=arguments)
             process.start()
             running.processes.append(process)
         return running
@@ -124,15 +108,14 @@ class LocalExecutor:
 
     def ended(self, running: Running) -> int | None:
         """Exit code once the first process has ended (negative: the signal), the others with it."""
-        code = running.processes[0].exitcode
-        if code is None and any(p.exitcode not in (None, 0, 75) for p in running.processes[1:]):
-            running.processes[0].kill()  # it would wait for the lost process for ever
-            running.processes[0].join()
-            code = 1
+        first, *others = running.processes
+        code = first.exitcode
+        if code is None and any(p.exitcode not in (None, 0, 75) for p in others):
+            code = 1  # the first would wait for the lost process for ever
         if code is None:
             return None
         for process in running.processes:
-            if process.exitcode is None and process is not running.processes[0]:
+            if process.exitcode is None:
                 process.kill()
             process.join()
         self._free += running.gpus
@@ -141,9 +124,8 @@ class LocalExecutor:
     def stop(self, running: Running, *, at_once: bool = False) -> None:
         """Ask a job to checkpoint and stop, or end it at once."""
         for process in running.processes:
-            if process.exitcode is None and process.pid is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+            if process.exitcode is None:
+                (process.kill if at_once else process.terminate)()
 
 
 def _free_port() -> int:

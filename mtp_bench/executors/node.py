@@ -4,8 +4,6 @@ The scheduler starts a requeued job with the same words as before, so everything
 found on the disk: whether the job is still this submission's, whether it is done, where it goes on.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import time
@@ -45,7 +43,10 @@ def run(job_file: Path, number: int, terms: Terms) -> int:
     checkpoint another time.
     """
     caught = os.dup(2)  # the scheduler's own log of this process, before the job's takes over
-    stop = StopRequest(_deadline(terms))
+    # Newer SLURMs tell when the job ends: preparations on the node have used up some of its time.
+    told = os.environ.get("SLURM_JOB_END_TIME", "")
+    end = float(told) if told.isdigit() else time.time() + terms.limit
+    stop = StopRequest(end - terms.margin)
     stop.listen()
     try:
         into_log(job_file.parent / "log.txt")
@@ -71,13 +72,6 @@ def _told(caught: int, message: str, code: int) -> int:
     return code
 
 
-def _deadline(terms: Terms) -> float:
-    """Newer SLURMs tell when the job ends; preparations on the node have used up some of it."""
-    told = os.environ.get("SLURM_JOB_END_TIME", "")
-    end = float(told) if told.isdigit() else time.time() + terms.limit
-    return end - terms.margin
-
-
 def _to_its_end(job_file: Path, number: int, stop: StopRequest) -> int:
     folder = job_file.parent
     waiting = False
@@ -97,7 +91,7 @@ def _to_its_end(job_file: Path, number: int, stop: StopRequest) -> int:
             return TRY_LATER
         if not waiting:
             waiting = True
-            print(f"waiting for the worker that holds this job: {holder(folder)}", flush=True)
+            print(f"waiting for the worker that holds this job: {holder(folder)!r}", flush=True)
         time.sleep(LOCK_SECONDS)
 
 
@@ -123,9 +117,7 @@ def _requeue() -> None:
     until = time.monotonic() + REQUEUE_SECONDS
     while time.monotonic() < until:
         try:
-            scheduler.requeue(identity)
+            return scheduler.requeue(identity)
         except scheduler.NoAnswer as error:
             print(f"cannot be requeued: {error}", flush=True)
             time.sleep(LOCK_SECONDS)
-        else:
-            return

@@ -1,22 +1,17 @@
 """How a run goes and how it ended, whoever drives it."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Mapping
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from mtp_bench.errors import UserError
 from mtp_bench.store.paths import job_paths
-from mtp_bench.store.states import (
-    FAILED,
-    State,
-    read_state_file,
-    state_of,
-    write_state,
-)
+from mtp_bench.store.scalars import read_progress
+from mtp_bench.store.states import FAILED, State, read_state_file, state_of, write_state
 from mtp_bench.suite.plan import Job, Plan
 from mtp_bench.suite.schema import Roots
 
@@ -27,6 +22,13 @@ class Snapshot:
 
     states: dict[str, State]
     progress: dict[str, dict[str, Any]]
+
+
+def snapshot(roots: Roots, states: dict[str, State]) -> Snapshot:
+    """With how far the running jobs are, by the disk."""
+    running = [job for job, state in states.items() if state == "running"]
+    progress = {job: read_progress(job_paths(roots, job).progress) for job in running}
+    return Snapshot(states, progress)
 
 
 @dataclass(frozen=True)
@@ -80,24 +82,35 @@ def say_last(roots: Roots, job: str, state: State, message: str) -> None:
     write_state(paths, last.model_copy(update={"state": state, "message": message}))
 
 
-def failures(
-    roots: Roots, states: Mapping[str, State], broken: Mapping[str, str]
-) -> tuple[Failure, ...]:
-    """What to tell of each job that failed. ``broken``: folders that cannot be used, and why."""
+def summed_up(
+    roots: Roots, states: dict[str, State], broken: Mapping[str, str], interrupted: bool
+) -> Summary:
+    """How a run ended. ``broken``: jobs whose folders cannot be used, and why."""
     found = []
     for job, state in states.items():
         if state in FAILED:
             paths = job_paths(roots, job)
             message = broken.get(job) or read_state_file(paths).message
             found.append(Failure(job, state, message, paths.log))
-    return tuple(found)
+    return Summary(states, tuple(found), interrupted)
+
+
+@contextmanager
+def on_stop(action: Callable[[int], None]) -> Iterator[None]:
+    """Meanwhile Ctrl-C and SIGTERM do this alone; it is told how many of them there were."""
+    presses = count(1)
+    stops = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: action(next(presses))) for number in stops}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def retry_failed(plan: Plan, roots: Roots) -> list[str]:
     """Put failed and cancelled jobs back to pending; their attempts stay on record."""
-    again = []
-    for job in plan.jobs:
-        if state_of(job_paths(roots, job.id)) in FAILED:
-            put_back(roots, job.id)
-            again.append(job.id)
+    again = [job.id for job in plan.jobs if state_of(job_paths(roots, job.id)) in FAILED]
+    for job in again:
+        put_back(roots, job)
     return again

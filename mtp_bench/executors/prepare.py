@@ -1,7 +1,5 @@
 """What a run does before its first job: render or read every dataset, write ``job.json``."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -10,21 +8,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from mtp_bench import backbones
 from mtp_bench.datasets.access import read_data, render_missing
 from mtp_bench.errors import UserError
-from mtp_bench.store.files import make_folder, write_atomically
+from mtp_bench.store.files import make_folder, read_model, write_atomically
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.states import state_of
 from mtp_bench.suite.plan import Job, Plan
 from mtp_bench.suite.schema import JobFile, Resources, Roots
 from mtp_bench.suite.site import KINDS, Kind, SiteProfile
 
-Say = Callable[[str, int, int], None]
+COORDINATES = ("kind", "task", "dataset", "backbone", "recipe", "seed")
 
 
-def checkpoint_seconds() -> float:
+def _checkpoint_seconds() -> float:
     """How often a job saves, where ``MTP_BENCH_CHECKPOINT_SECONDS`` says so."""
     said = os.environ.get("MTP_BENCH_CHECKPOINT_SECONDS", "120")
     try:
@@ -36,35 +33,32 @@ def checkpoint_seconds() -> float:
     return seconds
 
 
+def share_of(processes: int, cpus: int, micro_batch: int | None, *, gpus: bool) -> Resources:
+    """What a job is given: ``cpus`` for each of its processes, and a GPU where it has ``gpus``."""
+    return Resources(
+        processes=processes,
+        device="cuda" if gpus else "cpu",
+        threads=cpus,
+        loader_workers=min(8, max(1, cpus - 1)) if gpus else 0,
+        micro_batch=micro_batch,
+        checkpoint_seconds=_checkpoint_seconds(),
+    )
+
+
 def site_resources(
     site: SiteProfile, processes: int | None, micro_batch: int | None
 ) -> dict[Kind, Resources]:
-    """What each kind of job is given on a cluster; ``processes`` overrules the site's own number.
-
-    Raises:
-        UserError: where they cannot fill the site's nodes evenly.
-    """
+    """By kind of job. ``processes``, which overrules the site's, must fill its nodes evenly."""
     found = {}
     for kind in KINDS:
         count = processes or site.processes_of(kind)
         site.layout(count)
-        gpus = site.gpus is not None
-        found[kind] = Resources(
-            processes=count,
-            device="cuda" if gpus else "cpu",
-            threads=site.cpus,
-            loader_workers=min(8, max(1, site.cpus - 1)) if gpus else 0,
-            micro_batch=micro_batch,
-            checkpoint_seconds=checkpoint_seconds(),
-        )
+        found[kind] = share_of(count, site.cpus, micro_batch, gpus=site.gpus is not None)
     return found
 
 
 def check_resources(plan: Plan, by_kind: Mapping[Kind, Resources]) -> list[str]:
-    """Refuse before the first job what this machine, or site, cannot run as it is asked to.
-
-    Returns how the batches are made up, where that is another way than the protocols' own.
-    """
+    """How batches are made up, where not as in the protocols; what cannot run here is refused."""
     problems: dict[str, None] = {}
     told: dict[str, None] = {}
     for job in plan.jobs:
@@ -76,22 +70,22 @@ def check_resources(plan: Plan, by_kind: Mapping[Kind, Resources]) -> list[str]:
             problems[f"{cell}: fp16 needs a GPU: use precision bf16 or fp32"] = None
         try:
             line = resources.batch_line(protocol)
-        except ValueError as error:
-            problems[f"{cell}: {error}"] = None
-        else:
             if resources.processes > 1 or resources.micro_batch:
                 told[f"{job.spec.dataset}: {line}"] = None
+        except ValueError as error:
+            problems[f"{cell}: {error}"] = None
     if problems:
         raise UserError(*problems)
     return list(told)
 
 
-def prepare_data(plan: Plan, roots: Roots, say: Say) -> None:
+def prepare_data(plan: Plan, roots: Roots, say: Callable[[str, int, int], None]) -> None:
     """Render missing miniatures and read every dataset, so that bad data stops no job later.
 
     Raises:
-        UserError: with every defect of every dataset.
+        UserError: with every defect of every dataset, or weights that the pictures do not suit.
     """
+    _check_pictures(plan)
     wanted = {
         (job.spec.dataset, job.spec.data): None
         for job in plan.jobs
@@ -110,6 +104,21 @@ def prepare_data(plan: Plan, roots: Roots, say: Say) -> None:
         raise UserError(*problems)
 
 
+def _check_pictures(plan: Plan) -> None:
+    problems: dict[str, None] = {}
+    for spec in (job.spec for job in plan.jobs):
+        if spec.protocol is None or spec.protocol.mean is None or not spec.stages:
+            continue
+        named = spec.stages[-1].weights
+        given = named.normalisation if named else None
+        try:
+            backbones.normalisation(spec.protocol, spec.backbone, given, pretrained=True)
+        except UserError as error:
+            problems[f"{spec.dataset}, {spec.recipe}: {error}"] = None
+    if problems:
+        raise UserError(*problems)
+
+
 def write_job(job: Job, resources: Resources, roots: Roots, command: tuple[str, ...]) -> Path:
     """The job's ``job.json``; one that has begun keeps its threads, which change the sums."""
     paths = job_paths(roots, job.id)
@@ -117,25 +126,17 @@ def write_job(job: Job, resources: Resources, roots: Roots, command: tuple[str, 
     if any(paths.checkpoints.glob("iter_*.pth")):
         resources = _as_begun(paths.job_file, resources)
     file = JobFile(
-        id=job.id,
-        spec=job.spec,
-        resources=resources,
-        roots=roots,
-        command=command,
-        needs=job.needs,
+        id=job.id, spec=job.spec, resources=resources, roots=roots, command=command, needs=job.needs
     )
     write_atomically(paths.job_file, file.model_dump_json(indent=1))
     return paths.job_file
 
 
 def _as_begun(path: Path, wanted: Resources) -> Resources:
-    try:
-        before = JobFile.model_validate_json(path.read_text()).resources
-    except (OSError, ValidationError):
+    before = read_model(JobFile, path)
+    if before is None or before.resources.device != wanted.device:
         return wanted
-    if before.device != wanted.device:
-        return wanted
-    kept = before.model_dump(include={"threads", "micro_batch"})
+    kept = before.resources.model_dump(include={"threads", "micro_batch"})
     return wanted.model_copy(update=kept)
 
 
@@ -145,19 +146,11 @@ def plan_document(plan: Plan, roots: Roots) -> dict[str, Any]:
     return {
         "schema": 1,
         "suite": suite.name,
-        "title": suite.title,
-        "protocol": suite.protocol,
-        "data": suite.data,
-        "baseline": suite.baseline,
+        **{key: getattr(suite, key) for key in ("title", "protocol", "data", "baseline")},
         "jobs": [
             {
                 "id": job.id,
-                "kind": job.spec.kind,
-                "task": job.spec.task,
-                "dataset": job.spec.dataset,
-                "backbone": job.spec.backbone,
-                "recipe": job.spec.recipe,
-                "seed": job.spec.seed,
+                **{key: getattr(job.spec, key) for key in COORDINATES},
                 "state": state_of(job_paths(roots, job.id)),
                 "needs": list(job.needs),
                 "after": job.after,
@@ -168,12 +161,10 @@ def plan_document(plan: Plan, roots: Roots) -> dict[str, Any]:
     }
 
 
-def write_plan(plan: Plan, suite_file: Path, roots: Roots) -> Path:
+def write_plan(plan: Plan, suite_file: Path, roots: Roots) -> None:
     """``results/<suite>/plan.json``: what the report takes its rows, columns and gaps from."""
     folder = Path(roots.results) / plan.suite.name
     make_folder(folder)
-    path = folder / "plan.json"
     relative = os.path.relpath(suite_file.absolute(), folder)  # no path of this machine
     document = {**plan_document(plan, roots), "file": relative}
-    write_atomically(path, json.dumps(document, indent=1))
-    return path
+    write_atomically(folder / "plan.json", json.dumps(document, indent=1))

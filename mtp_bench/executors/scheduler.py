@@ -4,8 +4,6 @@ It is consulted, never believed against the disk: accounting may be off or late,
 be away, and a job that ended some minutes ago is forgotten.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -15,15 +13,14 @@ from dataclasses import dataclass
 
 PATIENCE_SECONDS = 60.0
 AT_ONCE = 500
+UNMET = "DependencyNeverSatisfied"
 MAX_ARRAY = 1001
 """SLURM's own default for the size of an array."""
-ALIVE = frozenset(
-    [
-        *("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING"),
-        *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
-        *("RESIZING", "STAGE_OUT"),
-    ]
-)
+ALIVE = {
+    *("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING"),
+    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
+    *("RESIZING", "STAGE_OUT"),
+}
 """States of jobs that the scheduler still has; a requeued job goes through several of them."""
 
 
@@ -61,14 +58,10 @@ class Facts:
 def _call(*words: str) -> str:
     """Output of a SLURM command; the user's own defaults for it would change its meaning."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
+    own["SLURM_BITSTR_LEN"] = "0"
     try:
         ended = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-            env={**own, "SLURM_BITSTR_LEN": "0"},
+            words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=own
         )
     except OSError as error:
         raise NoAnswer(f"{words[0]}: {error.strerror}") from None
@@ -118,13 +111,10 @@ def endings(ids: Iterable[str]) -> dict[str, Seen]:
     found: dict[str, Seen] = {}
     for identity in wanted:
         found |= dict(_shown(identity))
-    for some in _chunks(i for i in wanted if not any(_same(known, i) for known in found)):
+    known = {task.partition("_")[0] for task in found}
+    for some in _chunks(identity for identity in wanted if identity not in known):
         found |= dict(_accounted(some))
     return found
-
-
-def _same(task: str, job: str) -> bool:
-    return task == job or task.startswith(f"{job}_")
 
 
 def _shown(identity: str) -> Iterator[tuple[str, Seen]]:
@@ -135,16 +125,10 @@ def _shown(identity: str) -> Iterator[tuple[str, Seen]]:
             raise
         return
     for line in text.splitlines():
-        told = dict(re.findall(r"(\w+)=(\S*)", line))
+        told = {k: v for k, v in re.findall(r"(\w+)=(\S*)", line) if v != "(null)"}
         array, task = told.get("ArrayJobId"), told.get("ArrayTaskId")
-        nodes = "" if told.get("NodeList") == "(null)" else told.get("NodeList", "")
-        seen = Seen(
-            told.get("JobState", ""),
-            told.get("Reason", ""),
-            nodes,
-            told.get("ExitCode", ""),
-            told.get("JobName", ""),
-        )
+        keys = ("JobState", "Reason", "NodeList", "ExitCode", "JobName")
+        seen = Seen(*(told.get(key, "") for key in keys))
         for name in _tasks(f"{array}_{task}" if array else told.get("JobId", "")):
             yield name, seen
 
@@ -164,7 +148,7 @@ def _accounted(ids: list[str]) -> Iterator[tuple[str, Seen]]:
         state = "OUT_OF_MEMORY" if identity in starved else state
         # Who cancelled stands behind the word; where nobody did, it was for the job's needs.
         state, _, by = state.partition(" ")
-        reason = "DependencyNeverSatisfied" if state == "CANCELLED" and not by else ""
+        reason = UNMET if state == "CANCELLED" and not by else ""
         for task in _tasks(identity):
             yield task, Seen(state, reason, nodes, code, name)
 
@@ -191,11 +175,7 @@ def find(name: str) -> str | None:
 
 
 def cancel(ids: Iterable[str]) -> None:
-    """Take jobs, or single tasks of arrays, out of the queue. What has ended is left alone.
-
-    Raises:
-        NoAnswer: with the first complaint, once all were tried.
-    """
+    """Take jobs and tasks out of the queue; all are tried before the first complaint is raised."""
     complaints: list[NoAnswer] = []
     for some in _chunks(ids):
         try:

@@ -1,7 +1,5 @@
 """The one place that speaks submitit: batch scripts, arrays, and the call that a node makes."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io
@@ -20,7 +18,6 @@ from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
 from mtp_bench.errors import UserError
 from mtp_bench.executors import node
-from mtp_bench.executors.node import Terms
 from mtp_bench.executors.scheduler import NoAnswer
 from mtp_bench.suite.schema import Resources
 from mtp_bench.suite.site import Kind, SiteProfile
@@ -62,7 +59,7 @@ def on_node(job_file: str, number: int, limit: float, margin: float, requeue: bo
         start = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
         port = LOWEST_PORT + int(hashlib.sha256(start.encode()).hexdigest(), 16) % PORTS
         os.environ["MASTER_PORT"] = str(port)  # another one after each requeue
-    code = node.run(Path(job_file), number, Terms(limit, margin, requeue))
+    code = node.run(Path(job_file), number, node.Terms(limit, margin, requeue))
     with contextlib.suppress(OSError):  # the job's log, on a disk that may be full
         sys.stdout.flush()
     os._exit(code)
@@ -71,39 +68,32 @@ def on_node(job_file: str, number: int, limit: float, margin: float, requeue: bo
 def _parameters(site: SiteProfile, resources: Resources, batch: Batch) -> dict[str, Any]:
     """In submitit's words, which are sbatch's own with underscores."""
     nodes, per_node = site.layout(resources.processes)
-    gpus: dict[str, Any] = {}
-    if site.gpus is not None and site.gpus.request == "gres":
-        gpus = {"gres": f"{site.gpus.name}:{per_node}"}
-    elif site.gpus is not None:
-        kind = f"{site.gpus.name}:" if site.gpus.name else ""
-        gpus = {"gpus_per_node": f"{kind}{per_node}"}
+    gpus = {}
+    if site.gpus is not None:
+        flag = "gres" if site.gpus.request == "gres" else "gpus_per_node"
+        gpus = {flag: f"{site.gpus.name}:{per_node}".removeprefix(":")}  # a name may be empty
     avoid = ",".join(dict.fromkeys((*site.exclude, *batch.avoid)))
+    # SLURM is told a node's, and the site profile a process's.
+    memory = site.memory and re.sub(r"\d+", lambda n: str(int(n[0]) * per_node), site.memory)
+    # srun does not inherit this from sbatch (since SLURM 22.05).
+    cpus = f"--cpus-per-task={site.cpus}"
     threads = [f"export {name}={resources.threads}" for name in THREAD_VARIABLES]
     given = {
         "job_name": batch.name,
-        "partition": site.partition,
-        "account": site.account,
-        "qos": site.qos,
-        "constraint": site.constraint,
+        **{key: getattr(site, key) for key in ("partition", "account", "qos", "constraint")},
         "exclude": avoid or None,
         "time": site.limit(batch.kind),
         "nodes": nodes,
         "ntasks_per_node": per_node,
         "cpus_per_task": site.cpus,
-        "mem": _times(site.memory, per_node),
+        "mem": memory,
         **gpus,
         # After the job's own deadline: a second warning, for jobs that did not look at the clock.
         "signal_delay_s": max(LEAST_WARNING, site.margin_seconds - 120),
         "setup": [*threads, *site.shell_lines()],
         "array_parallelism": site.parallelism or len(batch.job_files),
         "dependency": f"afterok:{':'.join(batch.after)}" if batch.after else None,
-        # srun does not inherit the number of CPUs from sbatch (since SLURM 22.05).
-        "srun_args": [
-            f"--cpus-per-task={site.cpus}",
-            "--kill-on-bad-exit=1",
-            f"--wait={TAIL_SECONDS}",
-            *site.srun,
-        ],
+        "srun_args": [cpus, "--kill-on-bad-exit=1", f"--wait={TAIL_SECONDS}", *site.srun],
         "additional_parameters": _further(site, batch),
     }
     # submitit's own default, a wckey named after itself, is refused where wckeys are checked
@@ -121,26 +111,14 @@ def _further(site: SiteProfile, batch: Batch) -> dict[str, Any]:
     return further
 
 
-def _times(memory: str | None, count: int) -> str | None:
-    """A node's memory, from that of a process."""
-    if memory is None:
-        return None
-    number, unit = re.fullmatch(r"(\d+)(\D*)", memory).groups()  # type: ignore[union-attr]
-    return f"{int(number) * count}{unit}"
-
-
 def script(folder: Path, site: SiteProfile, resources: Resources, batch: Batch) -> str:
     """The batch script of what ``submit`` would submit."""
     count = len(batch.job_files)
     python, where = site.python_command(sys.executable), shlex.quote(str(folder))
     command = f"{python} -u -m submitit.core._submit {where}"
-    text: str = _make_sbatch_string(
-        command=command,
-        folder=folder,
-        map_count=count if count > 1 else None,
-        **_parameters(site, resources, batch),
-    )
-    return text
+    parameters = _parameters(site, resources, batch)
+    tasks = count if count > 1 else None
+    return str(_make_sbatch_string(command, folder, map_count=tasks, **parameters))
 
 
 @contextlib.contextmanager
@@ -167,16 +145,15 @@ def submit(folder: Path, site: SiteProfile, resources: Resources, batch: Batch) 
         NoAnswer: nobody knows whether it was taken.
     """
     limit, margin = 60.0 * site.limit(batch.kind), float(site.margin_seconds)
+    same = (batch.number, limit, margin, site.requeue)
     try:
         executor = SlurmExecutor(folder, python=site.python_command(sys.executable))
         executor.update_parameters(**_parameters(site, resources, batch))
         files = [str(path) for path in batch.job_files]
-        same = (batch.number, limit, margin, site.requeue)
         # submitit repeats on stderr what it also raises
         with _outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
-            calls: Sequence[Any] = executor.map_array(
-                on_node, files, *([value] * len(files) for value in same)
-            )
+            repeated = ([value] * len(files) for value in same)
+            calls: Sequence[Any] = executor.map_array(on_node, files, *repeated)
     except FailedJobError as error:
         lines = [line for line in str(error).splitlines() if "sbatch: error" in line]
         told = (lines or str(error).splitlines())[0].removeprefix("sbatch: error: ")

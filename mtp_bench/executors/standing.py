@@ -1,12 +1,10 @@
 """How every job of a plan stands: what the disk says, and what the scheduler makes of it."""
 
-from __future__ import annotations
-
 import contextlib
 import getpass
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,13 +54,12 @@ class Standings:
     """Why the scheduler told nothing, where it was asked and did not answer."""
 
 
-def on_disk(plan: Plan, roots: Roots, known: Iterable[str] = ()) -> dict[str, Standing]:
+def on_disk(plan: Plan, roots: Roots, known: Set[str] = frozenset()) -> dict[str, Standing]:
     """By the disk alone. ``known``: jobs that were seen done, and stay so."""
     found = {}
     read: dict[int, Submission | None] = {}
-    done = set(known)
     for job in plan.jobs:
-        if job.id in done:
+        if job.id in known:
             found[job.id] = Standing("done", StateFile())
             continue
         state, last = look(job_paths(roots, job.id))
@@ -81,17 +78,14 @@ def consult(standings: dict[str, Standing], roots: Roots) -> Standings:
         return Standings(standings)
     try:
         here = scheduler.facts()
-        told = {s.submission.cluster for s in waiting.values() if s.submission}
-        elsewhere = told - {here.cluster}
-        ours = {
-            job: s
-            for job, s in waiting.items()
-            if s.submission is None or s.submission.cluster == here.cluster
-        }
-        asked = _ask(ours, roots, here)
+        told = {job: s.submission.cluster for job, s in waiting.items() if s.submission}
+        elsewhere = {job: name for job, name in told.items() if name != here.cluster}
+        asked = _ask({j: s for j, s in waiting.items() if j not in elsewhere}, roots, here)
     except NoAnswer as error:
         return Standings(standings, str(error))
-    silence = f"this is {here.cluster}, and jobs wait on {', '.join(sorted(elsewhere))}"
+    silence = (
+        f"this is {here.cluster}, and jobs wait on {', '.join(sorted(set(elsewhere.values())))}"
+    )
     return Standings(standings | asked, silence if elsewhere else "")
 
 
@@ -109,9 +103,8 @@ def _ask(waiting: dict[str, Standing], roots: Roots, here: Facts) -> dict[str, S
             asked[job] = replace(standing, seen=seen)
         elif standing.state == "submitted":
             gone[job] = standing
-    # What ended while the scheduler was asked has left its last word by now.
-    again = {job: look(job_paths(roots, job)) for job in gone}
-    for job, (state, last) in again.items():
+    for job in list(gone):  # what ended while the scheduler was asked has left its last word now
+        state, last = look(job_paths(roots, job))
         if state != "submitted":
             asked[job] = Standing(state, last, gone.pop(job).submission)
     ids = {s.submission.slurm_id for s in gone.values() if s.submission}
@@ -159,16 +152,14 @@ def _verdict(job: str, standing: Standing, seen: Seen | None, roots: Roots) -> A
 
 def _trace(paths: JobPaths, standing: Standing, submission: Submission, runs: Path) -> Trace:
     task = standing.task or ""
-    attempt = next(iter(standing.last.attempts[-1:]), None)
-    began = attempt is not None and attempt.slurm == task
-    begun = attempt.from_iteration if attempt else 0
+    attempt = next((a for a in standing.last.attempts[-1:] if a.slurm == task), None)
     log = submissions.log_of(runs, submission, standing.last.task)
     lines = _last_lines(log)
     return Trace(
         task=task,
-        began=began,
-        advanced=began and newest_checkpoint(paths) > begun,
-        rss_bytes=int(read_progress(paths.progress).get("rss_bytes", 0)) if began else 0,
+        began=attempt is not None,
+        advanced=attempt is not None and newest_checkpoint(paths) > attempt.from_iteration,
+        rss_bytes=int(read_progress(paths.progress).get("rss_bytes", 0)) if attempt else 0,
         memory=submission.memory,
         last_words=_telling(lines, log),
         tail="\n".join(lines),

@@ -10,17 +10,18 @@ from torch import nn
 
 from mtp_bench import backbones
 from mtp_bench.backbones import weights as weights_module
+from mtp_bench.backbones.files import sha256_of_state
 from mtp_bench.backbones.weights import LoadReport
 from mtp_bench.errors import UserError
 
 
 def build_backbone(
-    name: str, image_size: int, drop_path: float, seed: int, weights: dict[str, Any] | None
+    name: str, seed: int, weights: dict[str, Any] | None, **options: Any
 ) -> tuple[nn.Module, LoadReport | None]:
     """The backbone with its first weights; ``weights``: a ``Source``'s fields, or None."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = backbones.create(name, image_size=image_size, drop_path=drop_path)
+        backbone = backbones.create(name, **options)
     if weights is None:
         return backbone, None
     if weights["path"] is None:
@@ -28,7 +29,7 @@ def build_backbone(
     report = weights_module.load_weights(
         backbone,
         Path(weights["path"]),
-        name=name,
+        weights["recipe"],
         allow_partial=weights["allow_partial"],
         sha256=weights["sha256"],
     )
@@ -48,5 +49,5 @@ def _load_from_timm(backbone: nn.Module, name: str) -> LoadReport:
             f"weights: {{{name}: {{imp: FILE}}}}"
         ) from None
     return weights_module.load_state(
-        backbone, state, f"timm:{plain}", weights_module.sha256_of_state(state)
+        backbone, state, f"timm:{plain}", sha256_of_state(state), recipe="imp"
     )

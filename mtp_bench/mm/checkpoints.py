@@ -6,25 +6,20 @@ state of every process's random generators and the best score so far, all of it 
 ``weights_only=True``.
 """
 
-from __future__ import annotations
-
-import os
 import random
 import re
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mtp_bench.errors import UserError
 from mtp_bench.mm.loader import strict_load
 from mtp_bench.store import faults
-from mtp_bench.store.files import sync_folder
+from mtp_bench.store.files import whole
 
 KEPT = 2
 NAME = re.compile(r"iter_(\d+)\.pth")
@@ -61,7 +56,7 @@ def save(runner: Runner, folder: Path, iteration: int, extra: dict[str, Any]) ->
     generators = all_gather_object(generator_states())
     if not is_main_process():
         return
-    model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model: Any = getattr(runner.model, "module", runner.model)
     checkpoint = {
         "meta": {"epoch": 0, "iter": iteration, "experiment_name": runner.experiment_name},
         "state_dict": model.state_dict(),
@@ -71,27 +66,16 @@ def save(runner: Runner, folder: Path, iteration: int, extra: dict[str, Any]) ->
         **extra,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / f"iter_{iteration}.pth", checkpoint)
-    _delete_old(folder)
-
-
-def _write(path: Path, checkpoint: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    path = folder / f"iter_{iteration}.pth"
+    faults.point("checkpoint.before")
     try:
-        faults.point("checkpoint.before")
-        with temporary.open("wb") as stream:
+        with whole(path, "checkpoint") as stream:
             torch.save(checkpoint, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        faults.point("checkpoint.written")
-        temporary.replace(path)
-        faults.point("checkpoint.renamed")
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(
             f"{path}: checkpoint cannot be written ({_reason(error)}): free space there"
         ) from error
-    sync_folder(path.parent)
+    _delete_old(folder)
 
 
 def _reason(error: BaseException | None) -> str:
@@ -115,9 +99,7 @@ def _delete_old(folder: Path) -> None:
 
 def _by_age(folder: Path) -> list[Path]:
     """Newest first."""
-    found = [
-        (int(m.group(1)), p) for p in folder.glob("iter_*.pth") if (m := NAME.fullmatch(p.name))
-    ]
+    found = [(int(m[1]), p) for p in folder.glob("iter_*.pth") if (m := NAME.fullmatch(p.name))]
     return [path for _, path in sorted(found, reverse=True)]
 
 

@@ -1,23 +1,17 @@
 """Scene classification as MTP does it: a backbone, the mean of its last map, a linear layer."""
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, Self
 
 import torch
 from mmengine.model import BaseModel
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mtp_bench.mm.backbone import build_backbone
 
 
 class Classifier(BaseModel):
-    """Inputs (B, 3, H, W), already normalised; labels (B,).
-
-    Global average pooling of the last map, no norm after it, then a linear layer and softmax
-    cross-entropy, as MTP's fine-tuning does it.
-    """
+    """Inputs (B, 3, H, W), already normalised; labels (B,). No norm stands after the mean."""
 
     def __init__(
         self, backbone: dict[str, Any], classes: int, head_seed: int, frozen: bool = False
@@ -37,20 +31,14 @@ class Classifier(BaseModel):
     def init_weights(self) -> None:
         """Weights are in place once the model is built; mmengine would draw anew."""
 
-    def train(self, mode: bool = True) -> Classifier:
+    def train(self, mode: bool = True) -> Self:
         """A frozen backbone keeps its statistics: it stays in evaluation mode."""
         super().train(mode)
         if self._frozen:
             self.backbone.eval()
         return self
 
-    def forward(
-        self,
-        inputs: torch.Tensor,
-        labels: torch.Tensor,
-        indices: torch.Tensor,
-        mode: str = "tensor",
-    ) -> Any:
+    def forward(self, inputs: Tensor, labels: Tensor, indices: Tensor, mode: str = "tensor") -> Any:
         """``loss``: losses; ``predict``: (index, label, prediction) triples; ``tensor``: logits."""
         logits = self.head(self.backbone(inputs)[-1].float().mean(dim=(2, 3)))
         if mode == "loss":

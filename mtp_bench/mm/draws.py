@@ -5,8 +5,6 @@ the data order independent of the number of processes: the sampler counts draws 
 dataset maps a draw to an epoch's permutation and seeds the augmentation with (seed, draw).
 """
 
-from __future__ import annotations
-
 import contextlib
 import random
 from collections.abc import Iterator

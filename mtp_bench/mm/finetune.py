@@ -31,9 +31,9 @@ from mtp_bench.store.control import Control
 from mtp_bench.store.files import write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.suite.identity import seed_for
-from mtp_bench.suite.schema import JobFile, Protocol, Span
-from mtp_bench.tasks.task import RGB, Context, Judged, Task
+from mtp_bench.suite.schema import JobFile, Normalisation, Protocol, Span
 from mtp_bench.tasks.task import Config as Plain
+from mtp_bench.tasks.task import Context, Judged, Task
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Result:
     train_images: int
     fingerprint: str
     seeds: dict[str, int]
-    mean: RGB
-    std: RGB
+    normalisation: Normalisation
     micro_batch: int
     accumulation: int
     config_sha256: str
@@ -117,8 +116,7 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         train_images=len(train),
         fingerprint=fingerprint(data),
         seeds=context.seeds,
-        mean=context.mean,
-        std=context.std,
+        normalisation=context.normalisation,
         micro_batch=_split(job)[0],
         accumulation=course.accumulation,
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
@@ -151,26 +149,22 @@ def _context(job: JobFile, source: dict[str, Any] | None) -> Context:
         p: seed_for(spec.dataset, spec.seed, p)
         for p in ("backbone", "head", "data", "train", "fraction")
     }
-    mean, std = _statistics(protocol, spec.backbone, source)
+    named = spec.stages[-1].weights if spec.stages else None
+    normalisation = backbones.normalisation(
+        protocol,
+        spec.backbone,
+        named.normalisation if named else None,
+        pretrained=source is not None,
+    )
     backbone = {
         "name": spec.backbone,
         "image_size": protocol.image_size,
         "drop_path": protocol.drop_path,
         "seed": seeds["backbone"],
         "weights": source,
+        **backbones.for_task(spec.backbone, spec.task),
     }
-    return Context(spec, card_of(spec.dataset), job.roots, backbone, mean, std, seeds)
-
-
-def _statistics(
-    protocol: Protocol, backbone: str, source: dict[str, Any] | None
-) -> tuple[RGB, RGB]:
-    """The protocol's input statistics, else the weights', else the backbone's usual ones."""
-    if protocol.mean is not None and protocol.std is not None:
-        return protocol.mean, protocol.std
-    if source is not None and source["mean"] is not None:
-        return source["mean"], source["std"]
-    return backbones.statistics(backbone)
+    return Context(spec, card_of(spec.dataset), job.roots, backbone, normalisation, seeds)
 
 
 def _split(job: JobFile) -> tuple[int, int]:

@@ -1,7 +1,5 @@
 """The harness's side of a training loop: stop requests, checkpoints, curves, progress, timings."""
 
-from __future__ import annotations
-
 import math
 import random
 import resource
@@ -11,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 
@@ -40,7 +37,6 @@ class Timings:
     test_seconds: list[float] = field(default_factory=list)
     test_images: list[int] = field(default_factory=list)
     waited: float = 0.0
-    trained: float = 0.0
 
 
 @dataclass
@@ -87,7 +83,6 @@ class JobHook(Hook):
         self._together = 0
         """Images that all processes take in one iteration."""
         self._shown = 0.0
-        self._test_mark = 0.0
         self._every = max(1, course.total // CURVE_POINTS)
         self._spoken = max(1, course.total // LOG_LINES)
         self.timings = Timings()
@@ -164,40 +159,28 @@ class JobHook(Hook):
         if show:
             loss = loss.clone()
             all_reduce(loss, "mean")
-        if show or not torch.cuda.is_available():
-            self._check_loss(float(loss), done)
+        if (show or not torch.cuda.is_available()) and not math.isfinite(float(loss)):
+            raise TrainingFailed(
+                f"the loss is {float(loss)} at iteration {done}: "
+                "lower lr or set clip_norm, in overrides"
+            )
         self._time_block(done, len(data_batch["inputs"]))
         if is_main_process():
             if show:
-                row = {"iteration": done, "loss": float(loss)}
-                row["lr"] = max(
-                    group["lr"] for group in runner.optim_wrapper.optimizer.param_groups
-                )
+                rates = (group["lr"] for group in runner.optim_wrapper.optimizer.param_groups)
+                row = {"iteration": done, "loss": float(loss), "lr": max(rates)}
                 scalars.append(self._paths.scalars, row)
             if done % self._spoken == 0:
-                self._say(done, loss)
+                where = f"{done}/{self._course.total} (epoch {done / self._course.epoch:.2f})"
+                told = f"loss {float(loss):.4f}, {self._rate():.1f} images/s"
+                print(f"iteration {where}: {told}", flush=True)
             self._progress("train", done, loss)
         self._mark = time.perf_counter()
-
-    def _say(self, done: int, loss: Any) -> None:
-        """A line in the job's log."""
-        course = self._course
-        print(
-            f"iteration {done}/{course.total} (epoch {done / course.epoch:.2f}): "
-            f"loss {float(loss):.4f}, {self._rate():.1f} images/s",
-            flush=True,
-        )
 
     def _rate(self) -> float:
         """Images a second of the last blocks."""
         images, seconds = self.timings.train_images[-20:], self.timings.train_seconds[-20:]
         return sum(images) / max(sum(seconds), 1e-9)
-
-    def _check_loss(self, loss: float, done: int) -> None:
-        if not math.isfinite(loss):
-            raise TrainingFailed(
-                f"the loss is {loss} at iteration {done}: lower lr or set clip_norm, in overrides"
-            )
 
     def _time_block(self, done: int, images: int) -> None:
         """One iteration on a CPU, ten on a GPU, whose work is waited for. Saving is taken out."""
@@ -212,7 +195,6 @@ class JobHook(Hook):
         self.timings.train_seconds.append(seconds)
         self.timings.train_images.append(self._block.images)
         self.timings.waited += self._block.waited
-        self.timings.trained += seconds
         self._block = Block(now)
 
     def before_val(self, runner: Any) -> None:
@@ -223,7 +205,7 @@ class JobHook(Hook):
         checkpoints.restore_generators(self._before_test)
 
     def before_val_epoch(self, runner: Any) -> None:
-        self._test_mark = time.perf_counter()
+        self._mark = time.perf_counter()
 
     def after_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -231,9 +213,9 @@ class JobHook(Hook):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
-        self.timings.test_seconds.append(now - self._test_mark)
+        self.timings.test_seconds.append(now - self._mark)
         self.timings.test_images.append(len(data_batch["inputs"]) * get_world_size())
-        self._test_mark = now
+        self._mark = now
         if is_main_process():
             self._progress("test", runner.iter, None)
 
@@ -247,12 +229,10 @@ class JobHook(Hook):
         if is_main_process():
             told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
             print(f"validation at iteration {done}: {told}", flush=True)
-        again = self._resumed_at == done  # its curve has this point already
-        if is_main_process() and not again:
-            scalars.append(self._paths.scalars, {"iteration": done, **figures})
-        now = time.perf_counter()
-        self._block = Block(now)
-        self._mark = now
+            if self._resumed_at != done:  # else its curve has this point already
+                scalars.append(self._paths.scalars, {"iteration": done, **figures})
+        self._mark = time.perf_counter()
+        self._block = Block(self._mark)
 
     def after_train(self, runner: Any) -> None:
         if runner.iter != self._resumed_at:
@@ -281,9 +261,6 @@ class JobHook(Hook):
 
 def _agreed(*flags: bool) -> tuple[bool, ...]:
     """True where any process says so: all must save and stop in the same iteration."""
-    if get_world_size() == 1:
-        return flags
-    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-    votes = torch.tensor([int(flag) for flag in flags], device=device)
-    torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
+    votes = torch.tensor(flags, dtype=torch.int)
+    all_reduce(votes, "max")
     return tuple(bool(vote) for vote in votes.tolist())

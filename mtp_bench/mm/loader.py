@@ -5,27 +5,12 @@ executes ``meta['config']`` as Python. Ours reads tensors and plain values only,
 text.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mtp_bench.errors import UserError
-
-REMOTE = (
-    "http://",
-    "https://",
-    "modelzoo://",
-    "torchvision://",
-    "open-mmlab://",
-    "openmmlab://",
-    "mmcls://",
-    "pavi://",
-    "s3:",
-    "petrel:",
-)
 
 
 def strict_load(filename: str, map_location: Any = None) -> dict[str, Any]:
@@ -36,13 +21,13 @@ def strict_load(filename: str, map_location: Any = None) -> dict[str, Any]:
     return checkpoint
 
 
-def refuse_remote(filename: str, map_location: Any = None) -> dict[str, Any]:
+def refuse_remote(filename: str, _: Any = None) -> dict[str, Any]:
     """Checkpoints are files that a suite names, never addresses."""
-    del map_location
     raise UserError(f"{filename}: checkpoints are read from local files only: download it first")
 
 
 def install() -> None:
-    """Replace mmengine's loaders, for local files and for every remote scheme."""
-    CheckpointLoader.register_scheme(prefixes="", loader=strict_load, force=True)
-    CheckpointLoader.register_scheme(prefixes=list(REMOTE), loader=refuse_remote, force=True)
+    """Replace mmengine's loaders: of local files, which have no prefix, and of all others."""
+    for prefix in list(CheckpointLoader._schemes):
+        loader = refuse_remote if prefix else strict_load
+        CheckpointLoader.register_scheme(prefix, loader, force=True)

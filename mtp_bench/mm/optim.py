@@ -1,15 +1,11 @@
 """Parameter groups: layer-wise decay of the learning rate, weight decay where it belongs."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
 from mtp_bench.errors import UserError
@@ -36,35 +32,21 @@ def parameter_groups(
         decays = not (parameter.ndim == 1 or name.endswith(".bias") or "pos_embed" in name)
         scale = 1.0 if layer_decay is None else layer_decay ** (backbone.layers + 1 - layer)
         key = (layer if layer_decay is not None else 0, decays)
-        group = groups.setdefault(
-            key,
-            {
-                "params": [],
-                "lr": lr * scale,
-                "initial_lr": lr * scale,
-                "weight_decay": weight_decay if decays else 0.0,
-            },
-        )
-        group["params"].append(parameter)
+        options = {
+            "lr": lr * scale,
+            "initial_lr": lr * scale,
+            "weight_decay": decays * weight_decay,
+        }
+        groups.setdefault(key, {"params": [], **options})["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
 
 
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     """mmengine's hook for ``parameter_groups``: ``paramwise_cfg`` holds ``layer_decay``."""
 
-    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any]) -> None:
-        super().__init__(optim_wrapper_cfg, {})
-        self._layer_decay: float | None = paramwise_cfg["layer_decay"]
-
-    def __call__(self, model: nn.Module) -> OptimWrapper:
-        plain: nn.Module = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
-        cfg = dict(self.optimizer_cfg)
-        cfg["params"] = parameter_groups(plain, cfg["lr"], cfg["weight_decay"], self._layer_decay)
-        wrapper = dict(self.optim_wrapper_cfg)
-        wrapper.setdefault("type", "OptimWrapper")
-        wrapper["optimizer"] = OPTIMIZERS.build(cfg)
-        built: OptimWrapper = OPTIM_WRAPPERS.build(wrapper)
-        return built
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **_: Any) -> None:
+        decay = self.paramwise_cfg["layer_decay"]
+        params += parameter_groups(module, self.base_lr, self.base_wd, decay)
 
 
 class Bfloat16OptimWrapper(OptimWrapper):

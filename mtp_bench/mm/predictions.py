@@ -1,7 +1,5 @@
 """Validation inside mmengine: gather all processes' predictions, let the task judge them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +20,6 @@ class Predictions(BaseMetric):
         self.judged: Judged | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
-        """Take one batch's predictions."""
         del data_batch
         self.results.extend(data_samples)
 

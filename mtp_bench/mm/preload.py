@@ -1,7 +1,5 @@
 """Everything heavy that a job imports, once, in the forkserver; no device is touched."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

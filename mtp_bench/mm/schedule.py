@@ -1,7 +1,5 @@
 """The learning rate as a function of the iteration alone: a resumed run needs no state."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

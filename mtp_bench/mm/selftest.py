@@ -38,10 +38,7 @@ def roi_align(device: str) -> str:
 
 
 def box_iou_rotated(device: str) -> str:
-    """A square of side 2 and the same one turned by 45 degrees meet in an octagon.
-
-    Its area is 8 (sqrt 2 - 1), hence the ratio 1 / sqrt 2.
-    """
+    """A square of side 2 and itself at 45 degrees: an octagon of 8 (sqrt 2 - 1), so 1 / sqrt 2."""
     from mmcv.ops import box_iou_rotated as op
 
     square = torch.tensor([[5.0, 5.0, 2.0, 2.0, 0.0]], device=device)
@@ -108,6 +105,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    # Unloading a damaged library may crash, after all has been said.
-    os._exit(status)
+    os._exit(main())  # unloading a damaged library may crash, after all has been said

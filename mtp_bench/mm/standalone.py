@@ -1,7 +1,5 @@
 """What the config that a job leaves imports by name, to run with mmengine's Runner alone."""
 
-from __future__ import annotations
-
 from mtp_bench.backbones import torchvision_shim
 from mtp_bench.mm import loader
 

@@ -1,8 +1,7 @@
 """What this process runs on: device and driver, as the record names them."""
 
-from __future__ import annotations
-
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,12 +13,10 @@ def device_name(device: str) -> str:
     """The GPU's name, or the processor's model."""
     if device == "cuda":
         return str(torch.cuda.get_device_name(0))
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 

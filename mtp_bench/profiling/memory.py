@@ -1,10 +1,9 @@
 """Peak memory: the devices' by torch's counters, the process tree's resident set by sampling."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Self
 
 import psutil
 import torch
@@ -32,7 +31,7 @@ class RssPeak:
             self.sample()
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[RssPeak]:
+    def watching(self) -> Iterator[Self]:
         thread = threading.Thread(target=self._loop, daemon=True, name="memory")
         thread.start()
         try:

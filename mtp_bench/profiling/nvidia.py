@@ -1,17 +1,11 @@
 """What NVIDIA's own tool says of this machine's GPUs, without importing torch."""
 
-from __future__ import annotations
-
-import shutil
 import subprocess
 
 
 def query(field: str) -> list[str]:
     """One answer for each GPU; none where there is no driver."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    words = [tool, f"--query-gpu={field}", "--format=csv,noheader"]
+    words = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
     try:
         answer = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):

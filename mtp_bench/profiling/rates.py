@@ -1,7 +1,5 @@
 """Images a second from timed steps after a warm-up: median, 10th and 90th percentile."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -13,4 +13,4 @@ def prepare(backbone: str) -> Source | None:
             f"imp of '{backbone}': no weights file named: add to the suite weights: "
             f"{{{backbone}: {{imp: FILE}}}}"
         )
-    return Source(path=None)
+    return Source(None, "imp")

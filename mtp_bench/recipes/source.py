@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-RGB = tuple[float, float, float]
-
 
 @dataclass(frozen=True)
 class Source:
     """First weights: a file, or timm's own for a backbone of timm's (``path`` is then None)."""
 
     path: str | None
+    recipe: str
+    """The stage that made them."""
     sha256: str | None = None
     allow_partial: bool = False
-    mean: RGB | None = None
-    std: RGB | None = None

@@ -23,8 +23,9 @@ def source_of(spec: JobSpec, roots: Roots) -> Source | None:
         path = weights_path(named, roots.weights)
         if path is None:
             raise UserError(f"weights {named.file}: missing: {weights_fix(named, roots.weights)}")
-        return Source(str(path), named.sha256, named.allow_partial, named.mean, named.std)
+        return Source(str(path), last.name, named.sha256, named.allow_partial)
     if last.pretrain is not None:
-        return Source(str(job_paths(roots, last.pretrain).run / "backbone.safetensors"))
+        path = job_paths(roots, last.pretrain).run / "backbone.safetensors"
+        return Source(str(path), last.name)
     source: Source | None = catalog.load("recipe stage", last.name)(spec.backbone)
     return source

@@ -4,18 +4,19 @@ Every function takes the lines of ``frame.planned_frame``, of any number of suit
 below keep suites, tasks, data variants and synthetic data apart.
 """
 
-from __future__ import annotations
-
 import pandas as pd
-
-from mtp_bench.report.statistics import t_975
 
 TABLE = ["suite", "task", "data", "synthetic"]
 COLUMN = [*TABLE, "dataset", "metric", "unit", "sign"]
 ROW = [*TABLE, "backbone", "recipe"]
 CELL = [*COLUMN, "backbone", "recipe"]
+RATES = ("train_rate", "inference_rate")
+PEAKS = ("device_bytes", "rss_bytes")
+HOURS = ("gpu_hours", "cpu_hours")
 MEAN = ""
 """The dataset of the cells that average over a table's datasets; no dataset has an empty name."""
+T_975 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
+"""Student's 97.5 % quantiles of 1 to 9 degrees of freedom."""
 
 
 def cells(jobs: pd.DataFrame) -> pd.DataFrame:
@@ -31,7 +32,7 @@ def cells(jobs: pd.DataFrame) -> pd.DataFrame:
     return table.merge(costs(jobs, CELL), on=CELL, how="left")
 
 
-def _best(table: pd.DataFrame) -> pd.Series[bool]:
+def _best(table: pd.DataFrame) -> "pd.Series[bool]":
     """Where a column's best mean stands; a figure alone in its column is not called the best."""
     score = table["mean"] * table["sign"]
     column = score.groupby([table[key] for key in COLUMN], sort=False)
@@ -80,17 +81,26 @@ def deltas(values: pd.DataFrame) -> pd.DataFrame:
 
 def costs(jobs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """What the finished jobs of each group cost: median rates, highest peaks, hours summed."""
+    how = dict.fromkeys(RATES, "median") | dict.fromkeys((*PEAKS, "parameters"), "max")
     done = jobs.dropna(subset="value").groupby(keys, sort=False)
-    table = done.agg(
-        train_rate=("train_rate", "median"),
-        inference_rate=("inference_rate", "median"),
-        device_bytes=("device_bytes", "max"),
-        rss_bytes=("rss_bytes", "max"),
-        parameters=("parameters", "max"),
-        gpu_hours=("gpu_hours", "sum"),
-        cpu_hours=("cpu_hours", "sum"),
+    return done.agg(how | dict.fromkeys(HOURS, "sum")).reset_index()
+
+
+def t_975(freedom: int) -> float:
+    """Student's 97.5 % quantile, without scipy, which takes its time to import."""
+    if freedom < 1:
+        raise ValueError("a spread needs two values or more")
+    if freedom <= len(T_975):
+        return T_975[freedom - 1]
+    # Cornish-Fisher in 1 / freedom (Abramowitz and Stegun 26.7.5), right to four decimals.
+    z = 1.9599639845
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return table.reset_index()
+    return z + sum(term / float(freedom) ** power for power, term in enumerate(terms, 1))
 
 
 def rows(jobs: pd.DataFrame) -> pd.DataFrame:

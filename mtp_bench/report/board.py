@@ -3,8 +3,6 @@
 ``build`` reads results/ and computes; the ``to_<format>`` modules only print.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +19,7 @@ from mtp_bench.store.files import write_atomically
 Line = Mapping[str, Any]
 """One line of a frame: a cell, a row's costs, or something missing. What is unknown is None."""
 
-
-JOB = (
-    *aggregate.CELL,
-    *("job", "seed", "value", "test_images", "split_source", "hardware"),
-)
+JOB = [*aggregate.CELL, "job", "seed", "value", "test_images", "split_source", "hardware"]
 """What tables and notes need of each job."""
 
 
@@ -88,17 +82,13 @@ def build(results: Path, suites: Sequence[str]) -> Board:
     tables = _tables(plans, jobs)
     warned = notes.warnings(jobs)
     done = set(records["job"])
-    boards = [
-        SuiteBoard(
-            plan.suite,
-            plan.protocol,
-            plan.data,
-            tuple(tables[plan.suite]),
-            tuple(_missing(plan, done, problems)),
-            (*_lines_of(plan, problems), *warned.get(plan.suite, ())),
-        )
-        for plan in plans
-    ]
+    boards = []
+    for plan in plans:
+        missing, mine = _missing(plan, done, problems), {job.id for job in plan.jobs}
+        own = [problem.line for problem in problems if problem.job in mine]
+        warnings = (*own, *warned.get(plan.suite, ()))
+        head = (plan.suite, plan.protocol, plan.data)
+        boards.append(SuiteBoard(*head, tuple(tables[plan.suite]), tuple(missing), warnings))
     return Board(tuple(boards), tuple(p.line for p in problems if p.job not in planned))
 
 
@@ -117,26 +107,21 @@ def write(board: Board, results: Path) -> list[Path]:
     return written
 
 
-def _lines_of(plan: PlanFile, problems: Sequence[Problem]) -> list[str]:
-    mine = {job.id for job in plan.jobs}
-    return [problem.line for problem in problems if problem.job in mine]
-
-
 def _missing(plan: PlanFile, done: set[str], problems: Sequence[Problem]) -> list[Line]:
     """Jobs without a usable record, then pairs that the plan left out."""
     reasons = {problem.job: problem.line for problem in problems}
     found: list[Line] = []
     for job in plan.jobs:
         if job.id not in done:
-            state = "unusable record" if job.id in reasons else job.state
+            # Where the plan saw it done, somebody removed the record since.
+            state = "no record" if job.state == "done" else job.state
+            state = "unusable record" if job.id in reasons else state
             line = job.model_dump(include={"kind", "task", "dataset", "backbone", "recipe", "seed"})
-            # The plan saw it done, so somebody removed the record since.
-            state = "no record" if state == "done" else state
             found.append({"job": job.id, **line, "state": state, "reason": reasons.get(job.id)})
     tasks = {job.dataset: job.task for job in plan.jobs}
     for pair in plan.skipped:
         line = {"job": None, "kind": "finetune", "task": tasks.get(pair.dataset)}
-        line |= pair.model_dump(include={"dataset", "backbone", "recipe"})
+        line |= {"backbone": pair.backbone, "recipe": pair.recipe, "dataset": pair.dataset}
         found.append({**line, "seed": None, "state": "skipped", "reason": pair.reason})
     return found
 
@@ -150,22 +135,18 @@ def _lines(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(frame.columns, line, strict=True)) for line in zip(*columns, strict=True)]
 
 
-def _by_table(frame: pd.DataFrame) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for line in _lines(frame):
-        groups[tuple(line[key] for key in aggregate.TABLE)].append(line)
-    return groups
+def _by_table(frame: pd.DataFrame) -> dict[Any, list[dict[str, Any]]]:
+    return {key: _lines(part) for key, part in frame.groupby(aggregate.TABLE, sort=False)}
 
 
 def _tables(plans: Sequence[PlanFile], jobs: pd.DataFrame) -> dict[str, list[Table]]:
-    lines, cells = _by_table(jobs[list(JOB)]), _by_table(aggregate.cells(jobs))
-    rows = _by_table(aggregate.rows(jobs))
+    lines, cells = _by_table(jobs[JOB]), _by_table(aggregate.cells(jobs))
     by_suite = {plan.suite: plan for plan in plans}
     tables: dict[str, list[Table]] = defaultdict(list)
-    for key, group in rows.items():
+    for key, rows in _by_table(aggregate.rows(jobs)).items():
         suite, task, _, synthetic = key
         title = notes.title(by_suite[suite], task, synthetic)
-        tables[suite].append(_table(title, group, cells[key], lines[key]))
+        tables[suite].append(_table(title, rows, cells[key], lines[key]))
     return tables
 
 
@@ -182,19 +163,14 @@ def _table(
         found = values[_head(cell), cell["backbone"], cell["recipe"]]
         cell["values"] = sorted(found, key=lambda value: (value["seed"], value["job"]))
         by_row[cell["backbone"], cell["recipe"]][_head(cell)] = cell
-    shown = tuple(
-        Row(row["backbone"], row["recipe"], row, by_row[row["backbone"], row["recipe"]])
-        for row in _ordered(rows)
-    )
+    backbones = list(dict.fromkeys(row["backbone"] for row in rows))
+    # Backbone by backbone as planned, each backbone's baseline first.
+    rows.sort(key=lambda row: (backbones.index(row["backbone"]), not row["baseline"]))
+    names = [(row["backbone"], row["recipe"]) for row in rows]
+    shown = tuple(Row(*name, row, by_row[name]) for name, row in zip(names, rows, strict=True))
     heads = tuple(dict.fromkeys(_head(cell) for cell in cells))
     return Table(title, heads, shown, notes.under(jobs, cells, rows))
 
 
 def _head(line: Line) -> Head:
     return Head(line["dataset"], line["metric"], line["unit"])
-
-
-def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Backbone by backbone as planned, each backbone's baseline first."""
-    backbones = list(dict.fromkeys(row["backbone"] for row in rows))
-    return sorted(rows, key=lambda row: (backbones.index(row["backbone"]), not row["baseline"]))

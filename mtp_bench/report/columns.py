@@ -1,11 +1,10 @@
 """The columns of a leaderboard and the fields of a cell: what each is called, how it is made."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from mtp_bench.report.aggregate import MEAN
@@ -13,6 +12,7 @@ from mtp_bench.report.board import Board, Head, Line, Row, SuiteBoard, Table
 
 NONE = "\N{EN DASH}"
 GIB = 2**30
+MEMORY = (("device_bytes", "device"), ("rss_bytes", "rss"))
 
 
 class Shown(NamedTuple):
@@ -27,7 +27,6 @@ class Shown(NamedTuple):
 class Column:
     """A column of the table: its head, in one or two lines, and what a row shows in it."""
 
-    key: str
     head: str
     produce: Callable[[Row], Shown]
     label: bool = False
@@ -35,7 +34,7 @@ class Column:
 
 
 def columns(table: Table) -> tuple[Column, ...]:
-    figures = tuple(Column("/".join(h), _title(h), partial(score, h)) for h in table.heads)
+    figures = tuple(Column(_title(h), partial(score, h)) for h in table.heads)
     return (*LABELS, *figures, *COSTS)
 
 
@@ -72,8 +71,7 @@ def _rate(key: str, row: Row) -> Shown:
 
 
 def _memory(row: Row) -> Shown:
-    kinds = (("device_bytes", "device"), ("rss_bytes", "rss"))
-    peaks = [f"{row.marks[k] / GIB:.2f} {kind}" for k, kind in kinds if row.marks[k] is not None]
+    peaks = [f"{row.marks[k] / GIB:.2f} {kind}" for k, kind in MEMORY if row.marks[k] is not None]
     return Shown(" + ".join(peaks) or NONE)
 
 
@@ -90,78 +88,58 @@ def _hours(row: Row) -> Shown:
 
 
 LABELS = (
-    Column("backbone", "backbone", lambda row: Shown(row.backbone), label=True),
-    Column("recipe", "recipe", _recipe, label=True),
+    Column("backbone", lambda row: Shown(row.backbone), label=True),
+    Column("recipe", _recipe, label=True),
 )
 COSTS = (
-    Column("train", "train\nimages/s", partial(_rate, "train_rate")),
-    Column("inference", "inference\nimages/s", partial(_rate, "inference_rate")),
-    Column("memory", "peak memory\nGiB", _memory),
-    Column("parameters", "parameters\nM", _parameters),
-    Column("hours", "fine-tuning\nhours", _hours),
+    Column("train\nimages/s", partial(_rate, "train_rate")),
+    Column("inference\nimages/s", partial(_rate, "inference_rate")),
+    Column("peak memory\nGiB", _memory),
+    Column("parameters\nM", _parameters),
+    Column("fine-tuning\nhours", _hours),
 )
 
 
 def _peak(cell: Line) -> tuple[int | None, str | None]:
-    for key, kind in (("device_bytes", "device"), ("rss_bytes", "rss")):
-        if cell[key] is not None:
-            return int(cell[key]), kind
-    return None, None
+    peaks = ((cell[key], kind) for key, kind in MEMORY if cell[key] is not None)
+    return next(((int(peak), kind) for peak, kind in peaks), (None, None))
 
 
 FIELDS: Mapping[str, Callable[[Line], Any]] = {
-    "task": lambda cell: cell["task"],
-    "dataset": lambda cell: cell["dataset"],
-    "backbone": lambda cell: cell["backbone"],
-    "recipe": lambda cell: cell["recipe"],
+    **{name: itemgetter(name) for name in ("task", "dataset", "backbone", "recipe")},
     "metric": lambda cell: cell["metric"] or None,
     "unit": lambda cell: cell["unit"] or None,
     "higher_is_better": lambda cell: cell["sign"] > 0 if cell["sign"] else None,
-    "n": lambda cell: cell["n"],
-    "mean": lambda cell: cell["mean"],
-    "std": lambda cell: cell["std"],
-    "ci_low": lambda cell: cell["ci_low"],
-    "ci_high": lambda cell: cell["ci_high"],
-    "values": lambda cell: cell["values"],
-    "synthetic": lambda cell: cell["synthetic"],
-    "train_images_per_s": lambda cell: cell["train_rate"],
-    "inference_images_per_s": lambda cell: cell["inference_rate"],
+    **{name: itemgetter(name) for name in ("n", "mean", "std", "ci_low", "ci_high", "values")},
+    "synthetic": itemgetter("synthetic"),
+    "train_images_per_s": itemgetter("train_rate"),
+    "inference_images_per_s": itemgetter("inference_rate"),
     "peak_memory_bytes": lambda cell: _peak(cell)[0],
     "memory_kind": lambda cell: _peak(cell)[1],
-    "gpu_hours": lambda cell: cell["gpu_hours"],
+    "gpu_hours": itemgetter("gpu_hours"),
 }
 """A cell as other programs read it, in JSON and CSV; null is unknown."""
 
 
 def data_cells(board: Board) -> list[dict[str, Any]]:
     """Every cell once, also where suites share it; without the averages over datasets."""
-    found: list[dict[str, Any]] = []
-    seen: set[tuple[Any, ...]] = set()
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for suite in board.suites:
-        for table in suite.tables:
-            for head in table.heads:
-                for row in table.rows:
-                    cell = row.cells.get(head)
-                    if cell is None or head.dataset == MEAN:
-                        continue
-                    data = {name: produce(cell) for name, produce in FIELDS.items()}
-                    data |= {"suite": suite.name, "protocol": suite.protocol, "data": suite.data}
-                    jobs = tuple(value["job"] for value in cell["values"])
-                    key = (*head, row.backbone, row.recipe, cell["synthetic"], jobs)
-                    if key not in seen:
-                        seen.add(key)
-                        found.append(data)
-    return found
+        own = {"suite": suite.name, "protocol": suite.protocol, "data": suite.data}
+        places = ((head, row) for t in suite.tables for head in t.heads for row in t.rows)
+        for head, row in places:
+            if head.dataset != MEAN and (cell := row.cells.get(head)):
+                jobs = tuple(value["job"] for value in cell["values"])
+                key = (*head, row.backbone, row.recipe, cell["synthetic"], jobs)
+                data = {name: produce(cell) for name, produce in FIELDS.items()}
+                found.setdefault(key, data | own)
+    return list(found.values())
 
 
 def missing_lines(suite: SuiteBoard) -> Iterator[str]:
     """``timm/resnet50 imp, failed: EuroSAT seeds 1, 2; RESISC45 seed 0``, then pairs left out."""
-    jobs = [line for line in suite.missing if line["job"] is not None]
-
-    def row(line: Line) -> tuple[str, ...]:
-        return line["kind"], line["backbone"], line["recipe"], line["state"]
-
-    jobs.sort(key=row)
+    row = itemgetter("kind", "backbone", "recipe", "state")
+    jobs = sorted((line for line in suite.missing if line["job"] is not None), key=row)
     for (kind, backbone, recipe, state), group in groupby(jobs, row):
         seeds: dict[str, list[str]] = {}
         for line in group:

@@ -3,10 +3,9 @@
 The one pass over the files. A record that cannot be used is a ``Problem``; the rest is reported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mtp_bench import catalog
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.errors import UserError, nearest
+from mtp_bench.report.aggregate import HOURS, PEAKS, RATES
 from mtp_bench.store.records import Record, read_record, record_paths
 from mtp_bench.suite.identity import job_id
+from mtp_bench.suite.plan import Skip
 from mtp_bench.suite.schema import DataVariant
 
 
@@ -38,13 +39,6 @@ class PlannedJob(_Part):
     state: str
 
 
-class SkippedPair(_Part):
-    backbone: str
-    recipe: str
-    dataset: str
-    reason: str
-
-
 class PlanFile(_Part):
     """What the report needs of ``results/<suite>/plan.json``."""
 
@@ -55,7 +49,7 @@ class PlanFile(_Part):
     data: DataVariant
     baseline: str | dict[str, str] | None
     jobs: tuple[PlannedJob, ...]
-    skipped: tuple[SkippedPair, ...]
+    skipped: tuple[Skip, ...]
 
     def is_baseline(self, backbone: str, recipe: str) -> bool:
         named = self.baseline
@@ -71,38 +65,24 @@ class Problem:
 
 
 TEXTS = ("metric", "unit", "hardware", "fingerprint", "split_source", "probe", "weights")
-FIGURES = (
-    "value",
-    "sign",
-    "train_rate",
-    "inference_rate",
-    "device_bytes",
-    "rss_bytes",
-    "parameters",
-    "gpu_hours",
-    "cpu_hours",
-    "test_images",
-)
+FIGURES = ("value", "sign", *RATES, *PEAKS, "parameters", *HOURS, "test_images")
 RECORD_COLUMNS = ("job", "synthetic", "warnings", *TEXTS, *FIGURES)
-PLAN_COLUMNS = (
-    *("suite", "data", "job", "task", "dataset", "backbone", "recipe"),
-    *("seed", "after", "baseline"),
-)
+JOB_COLUMNS = ("task", "dataset", "backbone", "recipe", "seed", "after")
+PLAN_COLUMNS = ("suite", "data", "job", "baseline", *JOB_COLUMNS)
 
 
 def read_plans(results: Path, suites: Sequence[str]) -> tuple[PlanFile, ...]:
     """The plans of these suites, or of all that were planned."""
     known = sorted(path.parent.name for path in results.glob("*/plan.json"))
     if not known:
-        raise UserError(
-            f"{results}: no suite has been planned here: 'mtp-bench run SUITE' first, "
-            "or name another folder with --results"
-        )
+        advice = "'mtp-bench run SUITE' first, or name another folder with --results"
+        raise UserError(f"{results}: no suite has been planned here: {advice}")
     for suite in suites:
         if suite not in known:
             raise UserError(f"unknown suite '{suite}' in {results}: {nearest(suite, known)}")
-    chosen = dict.fromkeys(suites or known)
-    return tuple(_read_plan(results / name / "plan.json") for name in chosen)
+    return tuple(
+        _read_plan(results / name / "plan.json") for name in dict.fromkeys(suites or known)
+    )
 
 
 def _read_plan(path: Path) -> PlanFile:
@@ -113,9 +93,8 @@ def _read_plan(path: Path) -> PlanFile:
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UserError(f"{path}: {where}: {first['msg']}: plan the suite again") from None
     if plan.suite != path.parent.name:
-        raise UserError(
-            f"{path}: the plan of '{plan.suite}' in another suite's folder: remove or rename it"
-        )
+        where = "in another suite's folder: remove or rename it"
+        raise UserError(f"{path}: the plan of '{plan.suite}' {where}")
     return plan
 
 
@@ -183,11 +162,9 @@ def _row(record: Record) -> tuple[Any, ...]:
 
 def planned_frame(plans: Sequence[PlanFile], records: pd.DataFrame) -> pd.DataFrame:
     """The fine-tuning jobs of all plans, in their order, joined with what their records say."""
+    rest = attrgetter(*JOB_COLUMNS)
     lines = [
-        (
-            *(plan.suite, plan.data, job.id, job.task, job.dataset, job.backbone, job.recipe),
-            *(job.seed, job.after, plan.is_baseline(job.backbone, job.recipe)),
-        )
+        (plan.suite, plan.data, job.id, plan.is_baseline(job.backbone, job.recipe), *rest(job))
         for plan in plans
         for job in {job.id: job for job in plan.jobs if job.kind == "finetune"}.values()
     ]
@@ -200,10 +177,12 @@ def planned_frame(plans: Sequence[PlanFile], records: pd.DataFrame) -> pd.DataFr
     measured = jobs[~missing].drop_duplicates("dataset").set_index("dataset")
     for dataset in jobs.loc[missing, "dataset"].unique():
         here = missing & jobs["dataset"].eq(dataset)
+        facts: list[Any] = ["", "", 0.0]
         if dataset in measured.index:
             facts = measured.loc[dataset, ["metric", "unit", "sign"]].tolist()
-        else:
-            facts = _metric_of(card_of(dataset))
+        elif (card := card_of(dataset)) is not None:
+            better = 1.0 if card.metric.higher_is_better else -1.0
+            facts = [card.metric.name, card.metric.unit, better]
         for name, fact in zip(("metric", "unit", "sign"), facts, strict=True):
             jobs.loc[here, name] = fact
     return jobs
@@ -216,9 +195,3 @@ def card_of(dataset: str) -> Card | None:
     except UserError:
         return None
     return card if isinstance(card, Card) else None
-
-
-def _metric_of(card: Card | None) -> list[Any]:
-    if card is None:
-        return ["", "", 0.0]
-    return [card.metric.name, card.metric.unit, 1.0 if card.metric.higher_is_better else -1.0]

@@ -1,7 +1,5 @@
 """What stands around a table: its title, the notes that its figures need, its suite's checks."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -70,14 +68,12 @@ def _means(cells: Lines) -> Iterable[str]:
         yield "mean over datasets: taken for each seed that is finished on all of them"
     else:
         yield "no mean over datasets: their metrics differ"
-    for cell in averages:
-        if cell["n"] == 0:
-            row = (cell["backbone"], cell["recipe"])
-            own = [c for c in cells if c["n"] > 0 and (c["backbone"], c["recipe"]) == row]
-            lacks = [name for name in datasets if name not in {c["dataset"] for c in own}]
-            if not own:
-                continue
-            why = f"it lacks {', '.join(lacks)}" if lacks else "no seed is finished on all datasets"
+    for cell in (cell for cell in averages if cell["n"] == 0):
+        row = (cell["backbone"], cell["recipe"])
+        own = [c for c in cells if c["n"] > 0 and (c["backbone"], c["recipe"]) == row]
+        lacks = [name for name in datasets if name not in {c["dataset"] for c in own}]
+        why = f"it lacks {', '.join(lacks)}" if lacks else "no seed is finished on all datasets"
+        if own:
             yield f"no mean over datasets for {row[0]} {row[1]}: {why}"
 
 
@@ -100,7 +96,7 @@ def warnings(jobs: pd.DataFrame) -> dict[str, list[str]]:
     """By suite: rows that share a probe, unequal data in a column, what the records warn of."""
     done = jobs.dropna(subset="value")
     found: dict[str, list[str]] = defaultdict(list)
-    for suite, line in (*_probes(done), *_weights(done), *_data(done), *_own(done)):
+    for suite, line in (*_probes(done), *_differences(done), *_own(done)):
         found[suite].append(line)
     return found
 
@@ -118,23 +114,19 @@ def _probes(done: pd.DataFrame) -> Iterable[tuple[str, str]]:
     return dict.fromkeys(lines)
 
 
-def _weights(done: pd.DataFrame) -> Iterable[tuple[str, str]]:
+def _differences(done: pd.DataFrame) -> Iterable[tuple[str, str]]:
     """Seeds of one row that started from different files are no repetitions of each other."""
-    hashes: dict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for suite, backbone, recipe, sha in _values(done, "suite", "backbone", "recipe", "weights"):
-        hashes[suite, backbone, recipe].add(sha)
-    for (suite, backbone, recipe), found in hashes.items():
-        if len(found) > 1 and "+" not in recipe:
-            yield suite, f"{backbone} {recipe}: started from {len(found)} different weights files"
+    for (suite, backbone, recipe), n in _unequal(done, ["suite", "backbone", "recipe"], "weights"):
+        if "+" not in recipe:
+            yield suite, f"{backbone} {recipe}: started from {n} different weights files"
+    for (suite, dataset), n in _unequal(done, ["suite", "dataset"], "fingerprint"):
+        yield suite, f"{dataset}: the runs saw {n} different data (data_fingerprint)"
 
 
-def _data(done: pd.DataFrame) -> Iterable[tuple[str, str]]:
-    prints: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for suite, dataset, fingerprint in _values(done, "suite", "dataset", "fingerprint"):
-        prints[suite, dataset].add(fingerprint)
-    for (suite, dataset), found in prints.items():
-        if len(found) > 1:
-            yield suite, f"{dataset}: the runs saw {len(found)} different data (data_fingerprint)"
+def _unequal(done: pd.DataFrame, keys: list[str], name: str) -> Iterable[tuple[Any, int]]:
+    """Groups in which a column holds more than one value, and how many."""
+    counts = done.groupby(keys, sort=False)[name].nunique()
+    return counts[counts > 1].items()
 
 
 def _own(done: pd.DataFrame) -> Iterable[tuple[str, str]]:

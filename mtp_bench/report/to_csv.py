@@ -1,7 +1,5 @@
 """The board as CSV: one line a cell, with the fields of the JSON form but for the single values."""
 
-from __future__ import annotations
-
 import csv
 import io
 
@@ -10,8 +8,7 @@ from mtp_bench.report.columns import FIELDS, data_cells
 
 
 def render(board: Board) -> str:
-    fields = [name for name in FIELDS if name != "values"]
-    fields += ["suite", "protocol", "data"]
+    fields = [*(name for name in FIELDS if name != "values"), "suite", "protocol", "data"]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

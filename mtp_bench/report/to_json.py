@@ -1,7 +1,5 @@
 """The board for other programs, as JSON: one document, one line a cell; null is unknown."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """The board as Markdown: for each task a pipe table and its notes, then what is missing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from mtp_bench.report.board import Board, Table

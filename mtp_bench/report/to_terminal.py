@@ -3,8 +3,6 @@
 Laid out here and not by rich: its tables need 1.6 s for the rows of 10,000 records.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 

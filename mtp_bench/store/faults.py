@@ -4,8 +4,6 @@
 the third.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 from collections import Counter

@@ -6,26 +6,24 @@ systems too; nobody ever deletes the ruling file, so two that find the same stal
 get it.
 """
 
-from __future__ import annotations
-
-import json
 import os
 import socket
 import threading
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
-from mtp_bench.store.files import make_folder
+from mtp_bench.store.files import make_folder, read_model
+from mtp_bench.suite.schema import Model
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 """A holder on another host that has not beaten for so long is taken for dead."""
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(Model):
     """Who holds a lock. ``started`` tells a process from a later one with the same number."""
 
     token: str
@@ -44,17 +42,11 @@ def _process_start(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _newest(folder: Path) -> tuple[int, Path | None]:
+def _newest(folder: Path) -> tuple[int, Path]:
+    """Number and path of the ruling file; 0, and a path where nothing is, where there is none."""
     numbers = [int(p.suffix[1:]) for p in folder.glob("lock.*") if p.suffix[1:].isdigit()]
     top = max(numbers, default=0)
-    return top, (folder / f"lock.{top}" if numbers else None)
-
-
-def _read(path: Path) -> Holder | None:
-    try:
-        return Holder(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
+    return top, folder / f"lock.{top}"
 
 
 def _now_there(folder: Path) -> float:
@@ -72,9 +64,9 @@ def holder(folder: Path) -> Holder | None:
     return _living(folder, _newest(folder)[1]) if folder.is_dir() else None
 
 
-def _living(folder: Path, path: Path | None) -> Holder | None:
-    found = _read(path) if path else None
-    if path is None or found is None or found.released:
+def _living(folder: Path, path: Path) -> Holder | None:
+    found = read_model(Holder, path)
+    if found is None or found.released:
         return None
     if found.host == socket.gethostname():
         return found if _process_start(found.pid) == found.started else None
@@ -101,7 +93,7 @@ class Lock:
         self._stop = threading.Event()
         self._beat = threading.Thread(target=self._beating, daemon=True, name="lock")
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> Self:
         self._beat.start()
         return self
 
@@ -109,26 +101,20 @@ class Lock:
         self._stop.set()
         self._beat.join()
         if self.is_mine():
-            _write(self._path, Holder(**{**asdict(self._me), "released": True}))
+            temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
+            temporary.write_text(self._me.model_copy(update={"released": True}).model_dump_json())
+            temporary.replace(self._path)
 
     def _beating(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
-            try:
+            with suppress(OSError):
                 os.utime(self._path)
-            except OSError:
-                continue
 
     def is_mine(self) -> bool:
         """Whether no other worker has taken the job in the meantime."""
         number, path = _newest(self._folder)
-        found = _read(path) if path else None
+        found = read_model(Holder, path)
         return number == self.number and found is not None and found.token == self._me.token
-
-
-def _write(path: Path, who: Holder) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(json.dumps(asdict(who)))
-    temporary.replace(path)
 
 
 def acquire(folder: Path) -> Lock | None:
@@ -137,14 +123,11 @@ def acquire(folder: Path) -> Lock | None:
     number, path = _newest(folder)
     if _living(folder, path) is not None:
         return None
-    me = Holder(
-        token=uuid.uuid4().hex,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        started=_process_start(os.getpid()) or "",
-    )
+    pid = os.getpid()
+    started = _process_start(pid) or ""
+    me = Holder(token=uuid.uuid4().hex, host=socket.gethostname(), pid=pid, started=started)
     temporary = folder / f".lock.{me.token}"
-    temporary.write_text(json.dumps(asdict(me)))
+    temporary.write_text(me.model_dump_json())
     try:
         os.link(temporary, folder / f"lock.{number + 1}")
     except FileExistsError:

@@ -1,13 +1,21 @@
 """Where everything of a job lies. No other module joins these names."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from mtp_bench.suite.schema import Roots, Weights
+
+
+@dataclass(frozen=True)
+class _InRun:
+    """A path in a job's run folder."""
+
+    name: str
+
+    def __get__(self, paths: "JobPaths", owner: type) -> Path:
+        return paths.run / self.name
 
 
 @dataclass(frozen=True)
@@ -18,43 +26,17 @@ class JobPaths:
     records: Path
     job: str
 
-    @property
-    def job_file(self) -> Path:
-        return self.run / "job.json"
-
-    @property
-    def state(self) -> Path:
-        return self.run / "state.json"
-
-    @property
-    def log(self) -> Path:
-        return self.run / "log.txt"
-
-    @property
-    def cancel(self) -> Path:
-        """Its presence asks a running job to stop for good."""
-        return self.run / "cancel"
-
-    @property
-    def word(self) -> Path:
-        """What a further process of a distributed job died of."""
-        return self.run / "word.json"
-
-    @property
-    def scalars(self) -> Path:
-        return self.run / "scalars.jsonl"
-
-    @property
-    def progress(self) -> Path:
-        return self.run / "progress.json"
-
-    @property
-    def config(self) -> Path:
-        return self.run / "config.py"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.run / "checkpoints"
+    job_file = _InRun("job.json")
+    state = _InRun("state.json")
+    log = _InRun("log.txt")
+    cancel = _InRun("cancel")
+    """Its presence asks a running job to stop for good."""
+    word = _InRun("word.json")
+    """What a further process of a distributed job died of."""
+    scalars = _InRun("scalars.jsonl")
+    progress = _InRun("progress.json")
+    config = _InRun("config.py")
+    checkpoints = _InRun("checkpoints")
 
     @property
     def record(self) -> Path:
@@ -66,7 +48,6 @@ class JobPaths:
 
 
 def job_paths(roots: Roots, job: str) -> JobPaths:
-    """The paths of one job under the roots of an invocation."""
     return JobPaths(Path(roots.runs) / job, Path(roots.results) / "records", job)
 
 
@@ -82,11 +63,8 @@ def find_folder(root: Path, name: str) -> Path | None:
     """A dataset's folder under the data root, whatever the case of its name."""
     if (root / name).is_dir():
         return root / name
-    if not root.is_dir():
-        return None
-    return next(
-        (p for p in sorted(root.iterdir()) if p.name.lower() == name.lower() and p.is_dir()), None
-    )
+    there = sorted(root.iterdir()) if root.is_dir() else ()
+    return next((p for p in there if p.name.lower() == name.lower() and p.is_dir()), None)
 
 
 def weights_path(weights: Weights, root: str | None) -> Path | None:

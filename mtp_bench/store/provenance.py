@@ -1,7 +1,5 @@
 """Which code made a record."""
 
-from __future__ import annotations
-
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -11,14 +9,9 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 def _git(*words: str) -> str | None:
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(PACKAGE), *words],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    except OSError:
+        command = ["git", "-C", str(PACKAGE), *words]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
 

@@ -1,15 +1,12 @@
-"""The record a finished job leaves: schema, atomic writing, validated reading, older versions.
+"""The record a finished job leaves: schema, atomic writing, validated reading.
 
 ``results/records/<job>.json`` stays under 4 KB, so that ten thousand are read in a second; what is
 bulky (per-class figures, confusion matrix, load report, packages) stands in
 ``<job>.details.json``.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +93,7 @@ class Provenance(Model):
     split_source: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    channel_order: Literal["rgb", "bgr"] = "rgb"
     weights: WeightsUsed | None
     probe: str
     """Hash of the backbone's output on a fixed input before training."""
@@ -130,8 +128,22 @@ class Record(Model):
     finished: str
 
 
-def _lift(data: dict[str, Any], path: Path) -> dict[str, Any]:
-    version = data.get("record_version")
+def read_record(path: Path) -> Record:
+    """One record, validated. ``UserError`` names the file and what is wrong with it."""
+    blob = path.read_bytes()
+    where = what = ""
+    try:
+        record = Record.model_validate_json(blob)
+        if "record_version" in record.model_fields_set:
+            return record
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, what = ".".join(str(part) for part in first["loc"]), first["msg"]
+    fix = f"'mtp-bench forget {path.stem}' sets it aside"
+    try:
+        version = json.loads(blob.decode()).get("record_version")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a record ({error}): {fix}") from None
     if not isinstance(version, int):
         raise UserError(f"{path}: not a record: it has no record_version")
     if version > RECORD_VERSION:
@@ -139,34 +151,7 @@ def _lift(data: dict[str, Any], path: Path) -> dict[str, Any]:
             f"{path}: record version {version} is newer than this mtp-bench reads "
             f"({RECORD_VERSION}): update mtp-bench"
         )
-    return data
-
-
-def read_record(path: Path) -> Record:
-    """One record, validated. ``UserError`` names the file and what is wrong with it."""
-    blob = path.read_bytes()
-    with suppress(ValidationError):
-        # Nearly all are of this version and read in one step, in a third of the time.
-        record = Record.model_validate_json(blob)
-        if "record_version" in record.model_fields_set:
-            return record
-    return _read_slowly(path, blob)
-
-
-def _read_slowly(path: Path, blob: bytes) -> Record:
-    """Older versions, lifted and validated; and what is no record, with a message for the user."""
-    try:
-        return Record.model_validate_json(json.dumps(_lift(json.loads(blob.decode()), path)))
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: not a record ({error}): 'mtp-bench forget {path.stem}' sets it aside"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{path}: {where}: {first['msg']}: 'mtp-bench forget {path.stem}' sets it aside"
-        ) from None
+    raise UserError(f"{path}: {where}: {what}: {fix}")
 
 
 def write_record(folder: Path, record: Record, details: dict[str, Any]) -> None:
@@ -174,7 +159,7 @@ def write_record(folder: Path, record: Record, details: dict[str, Any]) -> None:
     make_folder(folder)
     text = json.dumps(details, sort_keys=True, separators=(",", ":"))
     write_atomically(folder / f"{record.job}.details.json", text)
-    write_atomically(folder / f"{record.job}.json", record.model_dump_json(exclude_none=False))
+    write_atomically(folder / f"{record.job}.json", record.model_dump_json())
 
 
 def record_paths(folder: Path) -> Iterator[Path]:

@@ -1,10 +1,9 @@
 """``scalars.jsonl`` (curves) and ``progress.json`` (how far a running job is)."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from mtp_bench.store.files import write_atomically
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
-    """Add one line."""
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
 
@@ -22,10 +20,8 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+        with suppress(json.JSONDecodeError):
             yield json.loads(line)
-        except json.JSONDecodeError:
-            continue
 
 
 def cut(path: Path, iteration: int) -> None:
@@ -44,8 +40,6 @@ def write_progress(path: Path, progress: dict[str, Any]) -> None:
 
 def read_progress(path: Path) -> dict[str, Any]:
     """How far a job is; empty where it has not told yet."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
+    with suppress(OSError, ValueError):
+        return dict(json.loads(path.read_text()))
+    return {}

@@ -4,16 +4,11 @@
 *running*.
 """
 
-from __future__ import annotations
-
-import json
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import ValidationError
-
 from mtp_bench.store import faults, lock
-from mtp_bench.store.files import make_folder, write_atomically
+from mtp_bench.store.files import make_folder, read_model, write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.store.records import Attempt
 from mtp_bench.suite.schema import Model
@@ -21,8 +16,8 @@ from mtp_bench.suite.schema import Model
 State = Literal[
     "pending", "submitted", "running", "done", "failed", "oom", "timeout", "cancelled", "skipped"
 ]
-ENDED: frozenset[State] = frozenset({"done", "failed", "oom", "timeout", "cancelled", "skipped"})
 FAILED: frozenset[State] = frozenset({"failed", "oom", "timeout", "cancelled"})
+ENDED: frozenset[State] = FAILED | {"done", "skipped"}
 
 
 class StateFile(Model):
@@ -44,14 +39,10 @@ def now() -> str:
 
 def read_state_file(paths: JobPaths) -> StateFile:
     """The last word on disk; a fresh one where there is none, or where it is no longer readable."""
-    try:
-        return StateFile.model_validate_json(paths.state.read_text())
-    except (OSError, ValidationError, json.JSONDecodeError, UnicodeDecodeError):
-        return StateFile()
+    return read_model(StateFile, paths.state) or StateFile()
 
 
 def write_state(paths: JobPaths, state: StateFile) -> None:
-    """Replace ``state.json`` as a whole."""
     make_folder(paths.run)
     faults.point("state.before")
     write_atomically(paths.state, state.model_dump_json(indent=1))
@@ -76,26 +67,20 @@ def look(paths: JobPaths) -> tuple[State, StateFile]:
 
 
 def state_of(paths: JobPaths) -> State:
-    """The state of a job as the disk has it."""
     return look(paths)[0]
 
 
 def leave_word(paths: JobPaths, state: State, message: str) -> None:
     """What one of the further processes died of, for the first one, or who judges it, to tell."""
-    word = StateFile(state=state, message=message)
-    write_atomically(paths.word, word.model_dump_json())
+    write_atomically(paths.word, StateFile(state=state, message=message).model_dump_json())
 
 
 def left_word(paths: JobPaths) -> StateFile | None:
     """The word of a further process of the last attempt, where one left one."""
-    try:
-        return StateFile.model_validate_json(paths.word.read_text())
-    except (OSError, ValidationError):
-        return None
+    return read_model(StateFile, paths.word)
 
 
 def end_attempt(state: StateFile, outcome: State, message: str, seconds: float) -> StateFile:
-    """The state file after an attempt has ended."""
     *before, last = state.attempts
     closed = last.model_copy(update={"ended": now(), "outcome": outcome, "seconds": seconds})
     update = {"state": outcome, "message": message, "attempts": (*before, closed)}

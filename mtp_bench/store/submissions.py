@@ -4,17 +4,13 @@ It is written before the scheduler is asked (the intent, under a name that nothi
 again with the scheduler's id, so that a submission whose author died in between is found by name.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from mtp_bench.store import lock
-from mtp_bench.store.files import make_folder, write_atomically
+from mtp_bench.store.files import make_folder, read_model, write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.store.states import read_state_file
 from mtp_bench.suite.schema import Model
@@ -54,16 +50,11 @@ def alone(runs: Path, wait: Callable[[], None] | None = None) -> Iterator[bool]:
 
     ``wait``: called every second while somebody else has it; None leaves it to them.
     """
-    taken = lock.acquire(root(runs))
-    while taken is None and wait is not None:
+    while (taken := lock.acquire(root(runs))) is None and wait is not None:
         wait()
         time.sleep(1.0)
-        taken = lock.acquire(root(runs))
-    if taken is None:
-        yield False
-        return
-    with taken:
-        yield True
+    with taken or nullcontext():
+        yield taken is not None
 
 
 def folder(runs: Path, number: int) -> Path:
@@ -73,11 +64,7 @@ def folder(runs: Path, number: int) -> Path:
 
 def read(runs: Path, number: int) -> Submission | None:
     """One submission; None where there is none, or none that can be read."""
-    try:
-        text = (folder(runs, number) / "submission.json").read_text()
-        return Submission.model_validate_json(text)
-    except (OSError, ValidationError):
-        return None
+    return read_model(Submission, folder(runs, number) / "submission.json")
 
 
 def log_of(runs: Path, submission: Submission, task: int) -> Path:
@@ -96,9 +83,8 @@ def early_log(runs: Path, paths: JobPaths) -> Path | None:
 
 
 def write(runs: Path, submission: Submission) -> None:
-    """Replace ``submission.json`` as a whole."""
-    path = folder(runs, submission.number) / "submission.json"
-    write_atomically(path, submission.model_dump_json())
+    text = submission.model_dump_json()
+    write_atomically(folder(runs, submission.number) / "submission.json", text)
 
 
 def next_number(runs: Path) -> int:

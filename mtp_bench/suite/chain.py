@@ -1,7 +1,5 @@
 """From a recipe's name to the stages that it is made of: ``mae+mtp`` → mae, then mtp."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from mtp_bench import catalog
@@ -12,21 +10,15 @@ LONGEST = 20
 
 
 def expand(recipe: str, custom: Mapping[str, CustomRecipe]) -> tuple[str, ...]:
-    """The stages of a recipe, names for chains resolved; ``scratch`` is the empty chain.
-
-    Raises:
-        UserError: for an unknown stage, a cycle of names, a stage that stands twice or at the
-        wrong place.
-    """
+    """The stages of a recipe, names for chains resolved; ``scratch`` is the empty chain."""
     stages = _flatten(recipe, custom, ())
     for index, stage in enumerate(stages):
         if stages.index(stage) != index:
             raise UserError(f"stage '{stage}' stands twice in '{recipe}'")
         first = stage in custom or bool(catalog.find("recipe stage", stage).facts.get("first"))
         if first and index > 0:
-            raise UserError(
-                f"'{stage}' gives first weights: it must be the first stage of '{recipe}'"
-            )
+            where = f"it must be the first stage of '{recipe}'"
+            raise UserError(f"'{stage}' gives first weights: {where}")
         if not first and index == 0:
             raise UserError(f"'{stage}' goes on from weights: write imp+{stage} or mae+{stage}")
     if "scratch" in stages:

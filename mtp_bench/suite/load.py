@@ -1,7 +1,5 @@
 """Suites and protocols from YAML: all that is wrong with a file, as ``file:line:column: …``."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -23,6 +21,18 @@ _PLACE = re.compile(r":\d+:\d+: ")
 M = TypeVar("M", bound=BaseModel)
 SHOWN = 80
 PROTOCOL_FOLDER = Path(__file__).resolve().parent.parent / "protocols"
+MUST = {
+    "literal_error": "be {expected}",
+    "bool_type": "be true or false",
+    "int_type": "be a whole number",
+    "float_type": "be a number",
+    "string_type": "be a word",
+    "tuple_type": "be a list",
+    "dict_type": "be a mapping",
+    "model_type": "be a mapping",
+    "string_pattern_mismatch": "have the form {pattern}",
+}
+"""Pydantic's complaints about one value, in our words."""
 
 
 @dataclass(frozen=True)
@@ -33,31 +43,31 @@ class LoadedSuite:
     protocol: ProtocolFile
     document: Document
 
-    @property
-    def name(self) -> str:
-        return self.suite.name
-
 
 def load_suite(path: Path) -> LoadedSuite:
     """Read and check a suite. ``UserError`` holds every problem of the file, one a line."""
-    if not path.exists():
-        known = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        hint = nearest(str(path), known) if known else "give the path of a suite's YAML file"
-        raise UserError(f"{path}: no such suite: {hint}")
-    document = strict_yaml.read(path)
+    document = read(path, "suite", "give the path of a suite's YAML file")
     suite = validate(document, Suite)
     problems = list(_suite_problems(suite, document))
-    protocol: ProtocolFile | None = None
     try:
         protocol = load_protocol(suite.protocol, path.parent)
     except UserError as error:
-        lines = error.lines
-        problems += [
-            line if _PLACE.search(line) else document.problem(("protocol",), line) for line in lines
-        ]
-    if problems or protocol is None:
+        for line in error.lines:
+            placed = _PLACE.search(line)
+            problems.append(line if placed else document.problem(("protocol",), line))
+        raise UserError(*problems) from None
+    if problems:
         raise UserError(*problems)
     return LoadedSuite(suite, protocol, document)
+
+
+def read(path: Path, what: str, otherwise: str) -> Document:
+    """A file's document. ``UserError`` names the nearest file there is, or says ``otherwise``."""
+    if not path.exists():
+        known = sorted(map(str, path.parent.glob("*.yaml")))
+        hint = nearest(str(path), known) if known else otherwise
+        raise UserError(f"{path}: no such {what}: {hint}")
+    return strict_yaml.read(path)
 
 
 def load_protocol(name: str, folder: Path) -> ProtocolFile:
@@ -87,13 +97,10 @@ def validate(document: Document, model: type[M]) -> M:
         return model.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
         errors = error.errors()
-        deepest = [e for e in errors if not any(_below(other["loc"], e["loc"]) for other in errors)]
+        above = {e["loc"][:end] for e in errors for end in range(len(e["loc"]))}
+        deepest = [e for e in errors if e["loc"] not in above]
         deepest.sort(key=lambda e: document.mark(_real_loc(document.data, e["loc"]), at_key=True))
         raise UserError(*dict.fromkeys(_line(document, model, e) for e in deepest)) from None
-
-
-def _below(loc: Loc, other: Loc) -> bool:
-    return len(loc) > len(other) and loc[: len(other)] == other
 
 
 def _line(document: Document, model: type[BaseModel], error: Any) -> str:
@@ -107,26 +114,16 @@ def _line(document: Document, model: type[BaseModel], error: Any) -> str:
         return document.problem(loc, message, at_key=True)
     if kind == "missing":
         return document.problem(loc, f"the key '{loc[-1]}' is missing")
-    words: dict[str, Callable[[], str]] = {
-        "literal_error": lambda: f"must be {context['expected']}, not {given}",
-        "bool_type": lambda: f"must be true or false, not {given}",
-        "int_type": lambda: f"must be a whole number, not {given}",
-        "float_type": lambda: f"must be a number, not {given}",
-        "string_type": lambda: f"must be a word, not {given}",
-        "tuple_type": lambda: f"must be a list, not {given}",
-        "dict_type": lambda: f"must be a mapping, not {given}",
-        "model_type": lambda: f"must be a mapping, not {given}",
-        "too_short": lambda: "must not be empty",
-        "string_too_short": lambda: "must not be empty",
-        "string_pattern_mismatch": lambda: f"must have the form {context['pattern']}, not {given}",
-        "value_error": lambda: str(context.get("error", error["msg"])),
-    }
-    message = words[kind]() if kind in words else f"{_lower(error['msg'])}, not {given}"
+    if kind in ("too_short", "string_too_short"):
+        message = "must not be empty"
+    elif kind == "value_error":
+        message = str(context.get("error", error["msg"]))
+    elif kind in MUST:
+        message = f"must {MUST[kind].format(**context)}, not {given}"
+    else:
+        said = error["msg"].replace("Input should be", "must be").replace("Value should", "must")
+        message = f"{said}, not {given}"
     return document.problem(loc, message)
-
-
-def _lower(message: str) -> str:
-    return message.replace("Input should be", "must be").replace("Value should", "must")
 
 
 def _real_loc(data: Any, loc: Loc) -> Loc:
@@ -134,13 +131,9 @@ def _real_loc(data: Any, loc: Loc) -> Loc:
     real: list[str | int] = []
     here = data
     for index, part in enumerate(loc):
-        if isinstance(here, dict):
-            if part not in here and index < len(loc) - 1:
-                continue
+        if isinstance(here, dict) and (part in here or index == len(loc) - 1):
             here = here.get(part)
-        elif isinstance(here, list):
-            if not isinstance(part, int) or part >= len(here):
-                continue
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             here = here[part]
         else:
             continue
@@ -188,10 +181,8 @@ def _attempt(
 
 
 def _suite_problems(suite: Suite, document: Document) -> Iterator[str]:
-    yield from _recipe_problems(suite, document)
-    yield from _grid_problems(suite, document)
-    yield from _weights_problems(suite, document)
-    yield from _baseline_problems(suite, document)
+    for check in (_recipe_problems, _grid_problems, _weights_problems, _baseline_problems):
+        yield from check(suite, document)
     yield from _rule_problems(suite.overrides, document, "overrides")
     used: dict[str, list[str]] = {
         "backbone": list(suite.backbones),
@@ -245,15 +236,14 @@ def _benchmark(name: str) -> None:
 
 def _weights_problems(suite: Suite, document: Document) -> Iterator[str]:
     for backbone, files in suite.weights.items():
+        loc: Loc = ("weights", backbone)
         if backbone not in suite.backbones:
             hint = nearest(backbone, list(suite.backbones))
-            yield document.problem(
-                ("weights", backbone), f"not a backbone of this suite: {hint}", at_key=True
-            )
+            yield document.problem(loc, f"not a backbone of this suite: {hint}", at_key=True)
             continue
+        used = suite.backbones[backbone]
         for recipe in files:
             loc = ("weights", backbone, recipe)
-            used = suite.backbones[backbone]
             try:
                 wanted = expand(recipe, suite.recipes)
                 chains = [expand(r, suite.recipes)[: len(wanted)] for r in used]
@@ -262,10 +252,8 @@ def _weights_problems(suite: Suite, document: Document) -> Iterator[str]:
             if not wanted:
                 yield document.problem(loc, "'scratch' takes no weights", at_key=True)
             elif wanted not in chains:
-                hint = nearest(recipe, list(used))
-                yield document.problem(
-                    loc, f"no recipe of this backbone uses it: {hint}", at_key=True
-                )
+                why = f"no recipe of this backbone uses it: {nearest(recipe, list(used))}"
+                yield document.problem(loc, why, at_key=True)
 
 
 def _baseline_problems(suite: Suite, document: Document) -> Iterator[str]:

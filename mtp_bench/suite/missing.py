@@ -1,23 +1,21 @@
 """Everything a plan needs and this machine has not, in one list, each with what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from mtp_bench import catalog
 from mtp_bench.store.paths import find_folder, job_paths, weights_fix, weights_path
 from mtp_bench.suite.plan import Plan
 from mtp_bench.suite.schema import JobSpec, Roots
 
+Kind = Literal["data", "weights", "code"]  # in this order they are told
+
 
 @dataclass(frozen=True)
 class Missing:
-    """One thing that jobs need."""
-
-    kind: Literal["data", "weights", "code"]
+    kind: Kind
     name: str
     jobs: tuple[str, ...]
     fix: str
@@ -25,7 +23,7 @@ class Missing:
 
 def find_missing(plan: Plan, roots: Roots) -> tuple[Missing, ...]:
     """Data, weights and code that the jobs of a plan need, looked for where the roots say."""
-    found: dict[tuple[str, str], tuple[str, list[str]]] = {}
+    found: dict[tuple[Kind, str], tuple[str, list[str]]] = {}
     for job in plan.jobs:
         if job_paths(roots, job.id).record.exists():
             continue
@@ -34,15 +32,11 @@ def find_missing(plan: Plan, roots: Roots) -> tuple[Missing, ...]:
         for part in job.lacks:
             fix = "not part of this version of mtp-bench: update it, or leave the jobs out (--only)"
             found.setdefault(("code", part), (fix, []))[1].append(job.id)
-    order = {"data": 0, "weights": 1, "code": 2}
-    rows = sorted(found.items(), key=lambda item: order[item[0][0]])
-    return tuple(
-        Missing(kind, name, tuple(jobs), fix)  # type: ignore[arg-type]
-        for (kind, name), (fix, jobs) in rows
-    )
+    all_of_it = (Missing(*key, tuple(jobs), fix) for key, (fix, jobs) in found.items())
+    return tuple(sorted(all_of_it, key=lambda missing: get_args(Kind).index(missing.kind)))
 
 
-def _needs(spec: JobSpec, roots: Roots) -> Iterator[tuple[str, str, str]]:
+def _needs(spec: JobSpec, roots: Roots) -> Iterator[tuple[Kind, str, str]]:
     if spec.data != "miniature":
         facts = catalog.find("dataset", spec.dataset).facts
         folder, data = facts["folder"], Path(roots.data) if roots.data else None

@@ -4,8 +4,6 @@ Pure and deterministic: ids do not change with a file that appears, a device, a 
 or a site.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,24 +17,14 @@ from mtp_bench.errors import UserError, nearest
 from mtp_bench.suite.chain import expand
 from mtp_bench.suite.identity import job_id
 from mtp_bench.suite.load import LoadedSuite
-from mtp_bench.suite.schema import (
-    CustomRecipe,
-    JobSpec,
-    Protocol,
-    Rule,
-    Stage,
-    Suite,
-    Weights,
-    Where,
-)
+from mtp_bench.suite.schema import JobSpec, Protocol, Stage, Suite, Weights, Where
+from mtp_bench.suite.strict_yaml import Loc
 
 FILTERS = ("task", "dataset", "backbone", "recipe", "seed")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a plan."""
-
     id: str
     spec: JobSpec
     needs: tuple[str, ...] = ()
@@ -48,8 +36,6 @@ class Job:
 
 @dataclass(frozen=True)
 class Skip:
-    """A pair that cannot be."""
-
     backbone: str
     recipe: str
     dataset: str
@@ -64,9 +50,6 @@ class Plan:
     jobs: tuple[Job, ...]
     skipped: tuple[Skip, ...] = ()
 
-    def job(self, identity: str) -> Job:
-        return next(job for job in self.jobs if job.id == identity)
-
 
 @dataclass
 class _Draft:
@@ -80,48 +63,45 @@ class _Draft:
 def make_plan(loaded: LoadedSuite) -> Plan:
     """Expand a suite. ``UserError`` names settings that its protocol leaves open or wrong."""
     suite, draft = loaded.suite, _Draft()
-    for dataset in datasets_of(suite):
+    for dataset in _datasets(suite):
         for backbone, recipes in suite.backbones.items():
             for recipe in recipes:
                 _plan_cell(loaded, draft, (dataset, backbone, recipe))
     if draft.problems:
         raise UserError(*draft.problems)
-    return Plan(suite, tuple(_pretraining_first(draft.jobs.values())), tuple(draft.skipped))
+    jobs = sorted(draft.jobs.values(), key=lambda job: job.spec.kind != "pretrain")
+    return Plan(suite, tuple(jobs), tuple(draft.skipped))
 
 
-def datasets_of(suite: Suite) -> tuple[str, ...]:
+def _datasets(suite: Suite) -> tuple[str, ...]:
     """The datasets a suite names, or all benchmarks of the tasks that it names."""
-    if suite.datasets is not None:
-        return suite.datasets
-    wanted = suite.tasks or ()
-    return tuple(
+    return suite.datasets or tuple(
         name
-        for task in wanted
+        for task in suite.tasks or ()
         for name in catalog.names("dataset")
         if catalog.find("dataset", name).facts["task"] == task
     )
-
-
-def _pretraining_first(jobs: Any) -> list[Job]:
-    return sorted(jobs, key=lambda job: job.spec.kind != "pretrain")
 
 
 def _plan_cell(loaded: LoadedSuite, draft: _Draft, cell: tuple[str, str, str]) -> None:
     suite = loaded.suite
     dataset, backbone, recipe = cell
     stages = expand(recipe, suite.recipes)
-    reason = _impossible(suite, backbone, stages)
-    if reason:
+    length, _ = _loaded_prefix(suite, backbone, stages)
+    to_run = [stage for stage in stages[length:] if _runs_on(suite, stage)]
+    if "mae" in to_run and not catalog.find("backbone", backbone).facts.get("masked", True):
+        reason = "mae masks tokens: it needs a plain vision transformer"
         draft.skipped.append(Skip(backbone, recipe, dataset, reason))
         return
     task = str(catalog.find("dataset", dataset).facts["task"])
     try:
-        protocol = resolve(loaded, task, dataset, backbone)
+        protocol = _resolve(loaded, task, dataset, backbone)
     except UserError as error:
         draft.problems.update(dict.fromkeys(error.lines))
         return
-    runs = bool(_to_run(suite, backbone, stages))
-    for pretrain_seed, seed in product(suite.pretrain_seeds if runs else (0,), suite.seeds):
+    known = loaded.protocol.backbones
+    after = known is not None and backbone not in known
+    for pretrain_seed, seed in product(suite.pretrain_seeds if to_run else (0,), suite.seeds):
         links, needs = _stages(suite, draft, backbone, stages, pretrain_seed)
         spec = JobSpec(
             kind="finetune",
@@ -135,17 +115,8 @@ def _plan_cell(loaded: LoadedSuite, draft: _Draft, cell: tuple[str, str, str]) -
             seed=seed,
             pretrain_seed=pretrain_seed,
         )
-        known = loaded.protocol.backbones
-        after = known is not None and backbone not in known
         job = Job(job_id(spec), spec, needs, after, _lacks(spec))
         draft.jobs.setdefault(job.id, job)
-
-
-def _impossible(suite: Suite, backbone: str, stages: Sequence[str]) -> str | None:
-    facts = catalog.find("backbone", backbone).facts
-    if "mae" in _to_run(suite, backbone, stages) and not facts.get("masked", True):
-        return "mae masks tokens: it needs a plain vision transformer"
-    return None
 
 
 def _loaded_prefix(
@@ -160,16 +131,10 @@ def _loaded_prefix(
     return 0, None
 
 
-def _to_run(suite: Suite, backbone: str, stages: Sequence[str]) -> list[str]:
-    length, _ = _loaded_prefix(suite, backbone, stages)
-    return [stage for stage in stages[length:] if _runs_on(suite.recipes, stage)]
-
-
-def _runs_on(recipes: Mapping[str, CustomRecipe], stage: str) -> str | None:
-    if stage in recipes:
-        return None
-    runs_on = catalog.find("recipe stage", stage).facts.get("runs_on")
-    return None if runs_on is None else str(runs_on)
+def _runs_on(suite: Suite, stage: str) -> str | None:
+    """The dataset of a stage's own training; None where it is loaded."""
+    facts = {} if stage in suite.recipes else catalog.find("recipe stage", stage).facts
+    return facts.get("runs_on")
 
 
 def _stages(
@@ -178,12 +143,14 @@ def _stages(
     """The links of a chain as they are identified, and the pretrain job the last of them needs."""
     length, weights = _loaded_prefix(suite, backbone, stages)
     links: list[Stage] = []
+    needs: tuple[str, ...] = ()
     if weights is not None:
         links.append(Stage(name="+".join(stages[:length]), weights=weights))
     for stage in stages[length:]:
-        dataset = _runs_on(suite.recipes, stage)
+        dataset = _runs_on(suite, stage)
         if dataset is None:
-            links.append(_loaded_stage(suite, stage))
+            own = suite.recipes.get(stage)
+            links.append(Stage(name=stage, weights=own.weights if own else None))
             continue
         spec = JobSpec(
             kind="pretrain",
@@ -197,31 +164,22 @@ def _stages(
             seed=seed,
             pretrain_seed=seed,
         )
-        needs = tuple(link.pretrain for link in links[-1:] if link.pretrain)
         job = Job(job_id(spec), spec, needs, lacks=_lacks(spec))
         draft.jobs.setdefault(job.id, job)
         links.append(Stage(name=stage, pretrain=job.id))
-    return tuple(links), tuple(link.pretrain for link in links[-1:] if link.pretrain)
-
-
-def _loaded_stage(suite: Suite, stage: str) -> Stage:
-    recipe = suite.recipes.get(stage)
-    return Stage(name=stage, weights=recipe.weights if recipe else None)
+        needs = (job.id,)
+    return tuple(links), needs
 
 
 def _lacks(spec: JobSpec) -> tuple[str, ...]:
     """What this version of mtp-bench has no code for, of all that a job needs."""
-    wanted = [("backbone", spec.backbone), ("dataset", spec.dataset)]
-    if spec.kind == "finetune":
-        wanted.append(("task", spec.task))
-    else:
-        wanted.append(("recipe stage", spec.recipe.rpartition("+")[2]))
-    return tuple(
-        f"{kind} {name}" for kind, name in wanted if catalog.find(kind, name).target is None
-    )
+    last = ("recipe stage", spec.recipe.rpartition("+")[2])
+    code = ("task", spec.task) if spec.kind == "finetune" else last
+    wanted = (("backbone", spec.backbone), ("dataset", spec.dataset), code)
+    return tuple(f"{kind} {name}" for kind, name in wanted if not catalog.find(kind, name).target)
 
 
-def resolve(loaded: LoadedSuite, task: str, dataset: str, backbone: str) -> Protocol | None:
+def _resolve(loaded: LoadedSuite, task: str, dataset: str, backbone: str) -> Protocol | None:
     """The protocol of one cell, every setting decided; None while the task's code is missing."""
     if catalog.find("task", task).target is None:
         return None
@@ -229,8 +187,8 @@ def resolve(loaded: LoadedSuite, task: str, dataset: str, backbone: str) -> Prot
     coordinates = {"task": task, "dataset": dataset, "backbone": backbone}
     last: dict[str, int] = {}
     for index, rule in enumerate((*loaded.protocol.rules, *loaded.suite.overrides)):
-        if selects(rule.where, coordinates):
-            given = _given(rule)
+        if _selects(rule.where, coordinates):
+            given = rule.set.model_dump(mode="json", exclude_unset=True)
             settings.update(given)
             last.update(dict.fromkeys(given, index - len(loaded.protocol.rules)))
     try:
@@ -239,17 +197,9 @@ def resolve(loaded: LoadedSuite, task: str, dataset: str, backbone: str) -> Prot
         raise UserError(*_open_settings(loaded, error, coordinates, last)) from None
 
 
-def selects(where: Where, coordinates: Mapping[str, str]) -> bool:
-    """Whether a rule is for a job with these coordinates."""
-    return all(
-        getattr(where, key) is None or value in getattr(where, key)
-        for key, value in coordinates.items()
-    )
-
-
-def _given(rule: Rule) -> dict[str, Any]:
-    data: dict[str, Any] = rule.set.model_dump(mode="json", exclude_unset=True)
-    return data
+def _selects(where: Where, coordinates: Mapping[str, str]) -> bool:
+    named = ((getattr(where, key), value) for key, value in coordinates.items())
+    return all(names is None or value in names for names, value in named)
 
 
 def _open_settings(
@@ -263,14 +213,10 @@ def _open_settings(
             f"on {cell['dataset']}: state them under overrides",
             at_key=True,
         )
-    for complaint in error.errors():
-        if complaint["type"] == "missing":
-            continue
+    for complaint in (e for e in error.errors() if e["type"] != "missing"):
         key = str(complaint["loc"][0]) if complaint["loc"] else ""
         index = last.get(key, -1)
-        loc: tuple[str | int, ...] = (
-            ("overrides", index, "set", key) if index >= 0 else ("overrides",)
-        )
+        loc: Loc = ("overrides", index, "set", key) if index >= 0 else ("overrides",)
         message = complaint["msg"].removeprefix("Value error, ")
         where = f"{cell['dataset']}, {cell['backbone']}"
         yield loaded.document.problem(loc, f"{where}: {message}")
@@ -287,9 +233,8 @@ def select(plan: Plan, only: Sequence[str]) -> Plan:
     for condition in only:
         key, equals, value = condition.partition("=")
         if not equals or key not in FILTERS:
-            raise UserError(
-                f"--only {condition}: write KEY=VALUE with a key of: {', '.join(FILTERS)}"
-            )
+            keys = ", ".join(FILTERS)
+            raise UserError(f"--only {condition}: write KEY=VALUE with a key of: {keys}")
         known = sorted({str(getattr(job.spec, key)) for job in plan.jobs})
         if value not in known:
             raise UserError(f"--only {condition}: no job has it: {nearest(value, known)}")
@@ -302,17 +247,7 @@ def select(plan: Plan, only: Sequence[str]) -> Plan:
     }
     if not chosen:
         raise UserError(f"--only {' --only '.join(only)}: no job is left")
-    return Plan(
-        plan.suite, tuple(j for j in plan.jobs if j.id in _with_needs(plan, chosen)), plan.skipped
-    )
-
-
-def _with_needs(plan: Plan, chosen: set[str]) -> set[str]:
-    by_id = {job.id: job for job in plan.jobs}
-    todo, found = list(chosen), set()
-    while todo:
-        identity = todo.pop()
-        if identity not in found:
-            found.add(identity)
-            todo += by_id[identity].needs
-    return found
+    for job in reversed(plan.jobs):  # each stands after what it needs
+        if job.id in chosen:
+            chosen.update(job.needs)
+    return Plan(plan.suite, tuple(job for job in plan.jobs if job.id in chosen), plan.skipped)

@@ -61,6 +61,15 @@ RGB = Annotated[tuple[float, float, float], Strict(False)]
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
+class Normalisation(Model):
+    """How a picture's values become a backbone's input: as they were in its pretraining."""
+
+    mean: RGB
+    std: RGB
+    """In 0..255, red, green, blue, whatever the order of the channels."""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+
 class Span(Model):
     """A length of training: epochs or iterations, exactly one of them."""
 
@@ -117,6 +126,8 @@ class Protocol(Model):
     mean: RGB | None = None
     std: RGB | None = None
     """Input statistics; null: those that the weights or the backbone were made with."""
+    own_statistics: bool = False
+    """Use ``mean`` and ``std`` even for weights that were made with others."""
     validate_every: Span
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     frozen: Literal["none", "backbone"] = "none"
@@ -193,13 +204,29 @@ class Weights(Model):
     """Accept a file of which under 90 % of the backbone's parameters match."""
     mean: RGB | None = None
     std: RGB | None = None
+    """Of the pictures that the weights were made with, in ``value_range``; null: as usual."""
+    value_range: Literal[1, 255] = 255
+    """What white was; weights made on pictures of 0..1 state their mean in it."""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
 
     @model_validator(mode="after")
     def _both_statistics(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("give both 'mean' and 'std', or neither")
+        if self.mean is None and (self.value_range, self.channel_order) != (255, "rgb"):
+            raise ValueError("'value_range' and 'channel_order' go with 'mean' and 'std'")
         _positive(self.std)
         return self
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """What they expect; None where the suite does not say."""
+        if self.mean is None or self.std is None:
+            return None
+        scale = 255 / self.value_range
+        (r, g, b), (sr, sg, sb) = self.mean, self.std
+        mean, std = (scale * r, scale * g, scale * b), (scale * sr, scale * sg, scale * sb)
+        return Normalisation(mean=mean, std=std, channel_order=self.channel_order)
 
 
 def _weights(value: Any) -> Any:

@@ -3,8 +3,6 @@
 A profile is never part of what a job is: the same job has the same id on every site.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -14,9 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mtp_bench.errors import UserError, nearest
-from mtp_bench.suite import strict_yaml
-from mtp_bench.suite.load import validate
+from mtp_bench.errors import UserError
+from mtp_bench.suite.load import read, validate
 from mtp_bench.suite.schema import Count, Model
 
 Kind = Literal["pretrain", "finetune"]
@@ -41,10 +38,7 @@ _SET_BY = {
 }
 OURS = {flag: key for key, flags in _SET_BY.items() for flag in flags}
 """Flags of sbatch that are set from elsewhere, and from where."""
-_TIME = re.compile(
-    r"(?:(?P<days>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+)(?::(?P<ds>\d+))?)?"
-    r"|(?:(?P<h>\d+):)?(?P<m>\d+):(?P<s>\d+)|(?P<only>\d+))"
-)
+_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
 
 def seconds(text: str) -> int:
@@ -52,19 +46,19 @@ def seconds(text: str) -> int:
     found = _TIME.fullmatch(text)
     if found is None:
         raise ValueError(f"must be minutes, MM:SS, HH:MM:SS or D-HH[:MM[:SS]], not '{text}'")
-    part = {name: int(value or 0) for name, value in found.groupdict().items()}
-    hours = part["days"] * 24 + part["dh"] + part["h"]
-    minutes = hours * 60 + part["dm"] + part["m"] + part["only"]
-    return minutes * 60 + part["ds"] + part["s"]
+    days, *rest = found.groups()
+    parts = [int(part) for part in rest if part is not None]
+    if days is None and len(parts) < 3:
+        parts = [0, *parts]  # of hours: a lone number is minutes, two are minutes and seconds
+    hours, minutes, left = (*parts, 0, 0)[:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + left
 
 
 def _time(value: Any) -> Any:
     """A bare number stands for minutes, as it does for SLURM."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _is_time(text: str) -> str:
-    seconds(text)
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        seconds(text)
     return text
 
 
@@ -104,7 +98,7 @@ def _value(value: Any) -> Any:
 
 
 Line = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
-Time = Annotated[str, BeforeValidator(_time), AfterValidator(_is_time)]
+Time = Annotated[str, BeforeValidator(_time)]
 Value = Annotated[str | int | float | bool, BeforeValidator(_value)]
 Variable = Annotated[str, AfterValidator(_is_name)]
 Flag = Annotated[str, AfterValidator(_is_flag)]
@@ -152,9 +146,7 @@ class SiteProfile(Model):
     reservation: Line | None = None
     exclude: tuple[Node, ...] = ()
     gpus: Gpus | None = None
-    processes: Annotated[dict[Kind, Count], BeforeValidator(_each_kind)] = Field(
-        default_factory=lambda: dict.fromkeys(KINDS, 1)
-    )
+    processes: Annotated[dict[Kind, Count], BeforeValidator(_each_kind)] = dict.fromkeys(KINDS, 1)
     processes_per_node: Count = 1
     cpus: Count = 1
     """For each process, as ``memory`` is."""
@@ -207,15 +199,14 @@ class SiteProfile(Model):
 
     def layout(self, processes: int) -> tuple[int, int]:
         """Nodes, and processes on each; ``UserError`` where they cannot be filled evenly."""
-        if processes <= self.processes_per_node:
+        each = self.processes_per_node
+        if processes <= each:
             return 1, processes
-        nodes, rest = divmod(processes, self.processes_per_node)
+        nodes, rest = divmod(processes, each)
         if rest:
-            raise UserError(
-                f"{processes} processes do not fill nodes of {self.processes_per_node} evenly: "
-                f"take {nodes * self.processes_per_node} or {(nodes + 1) * self.processes_per_node}"
-            )
-        return nodes, self.processes_per_node
+            near = f"take {nodes * each} or {(nodes + 1) * each}"
+            raise UserError(f"{processes} processes do not fill nodes of {each} evenly: {near}")
+        return nodes, each
 
     def shell_lines(self) -> list[str]:
         """What is run on the node before the job: set-up, activation, variables."""
@@ -227,7 +218,8 @@ class SiteProfile(Model):
         if self.activate and self.activate.venv:
             script = Path(self.activate.venv).expanduser() / "bin" / "activate"
             lines.append(f"source {shlex.quote(str(script))} || exit 1")
-        return lines + [f"export {k}={shlex.quote(_plain(v))}" for k, v in self.env.items()]
+        env = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in self.env.items()}
+        return lines + [f"export {k}={shlex.quote(v)}" for k, v in env.items()]
 
     def python_command(self, default: str) -> str:
         """Shell words that start Python on a node. ``default``: the interpreter that submits."""
@@ -237,14 +229,6 @@ class SiteProfile(Model):
         return f"{container} {python}" if container else python
 
 
-def _plain(value: str | float) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def load_site(path: Path) -> SiteProfile:
     """Read and check a profile. ``UserError`` holds every problem of the file, one a line."""
-    if not path.exists():
-        known = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        hint = nearest(str(path), known) if known else "give its path: --site FILE"
-        raise UserError(f"{path}: no such site profile: {hint}")
-    return validate(strict_yaml.read(path), SiteProfile)
+    return validate(read(path, "site profile", "give its path: --site FILE"), SiteProfile)

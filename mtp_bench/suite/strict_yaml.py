@@ -5,8 +5,6 @@ keys, no anchors, merge keys or tags. Every value remembers where it stood, so t
 complaint can name line and column.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from math import isinf
@@ -39,13 +37,7 @@ class Document:
 
     def problem(self, loc: Loc, message: str, *, at_key: bool = False) -> str:
         """``file:line:column: where: message`` for the innermost part of ``loc`` that exists."""
-        line, column = self.mark(loc, at_key=at_key)
-        where = ".".join(str(part) for part in loc)
-        return (
-            f"{self.path}:{line}:{column}: {where}: {message}"
-            if where
-            else (f"{self.path}:{line}:{column}: {message}")
-        )
+        return _told(self.path, self.mark(loc, at_key=at_key), message, loc)
 
     def mark(self, loc: Loc, *, at_key: bool = False) -> Mark:
         """Line and column, from 1, of the innermost part of ``loc`` that exists."""
@@ -57,6 +49,16 @@ class Document:
         return (1, 1)
 
 
+def _told(path: Path, mark: Mark, message: str, loc: Loc = ()) -> str:
+    where = ".".join(map(str, loc))
+    return f"{path}:{mark[0]}:{mark[1]}: {where + ': ' if where else ''}{message}"
+
+
+def _mark(given: Any) -> Mark:
+    """PyYAML's mark, which counts from 0; the file's beginning where it has none."""
+    return (given.line + 1, given.column + 1) if given else (1, 1)
+
+
 class _Builder:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,13 +67,10 @@ class _Builder:
         self.values: dict[Loc, Mark] = {}
 
     def complain(self, node: yaml.Node, loc: Loc, message: str) -> None:
-        mark = node.start_mark
-        where = ".".join(str(part) for part in loc)
-        place = f"{self.path}:{mark.line + 1}:{mark.column + 1}"
-        self.problems.append(f"{place}: {where + ': ' if where else ''}{message}")
+        self.problems.append(_told(self.path, _mark(node.start_mark), message, loc))
 
     def build(self, node: yaml.Node, loc: Loc) -> Any:
-        self.values[loc] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        self.values[loc] = _mark(node.start_mark)
         if len(loc) > DEEPEST:
             self.complain(node, loc[:2], "is nested too deeply")
             return None
@@ -93,12 +92,11 @@ class _Builder:
             if key in data:
                 first = self.keys[here][0]
                 self.complain(key_node, here, f"this key stands twice (first in line {first})")
-                continue
-            if key == "<<":
+            elif key == "<<":
                 self.complain(key_node, here, "merge keys are not read: write the keys out")
-                continue
-            self.keys[here] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-            data[key] = self.build(value_node, here)
+            else:
+                self.keys[here] = _mark(key_node.start_mark)
+                data[key] = self.build(value_node, here)
         return data
 
     def _scalar(self, node: yaml.ScalarNode, loc: Loc) -> Any:
@@ -114,16 +112,13 @@ class _Builder:
 
     def _number(self, node: yaml.ScalarNode, loc: Loc, text: str) -> Any:
         """A number, or a word that is none."""
-        if _OCTAL.fullmatch(text):
-            self.complain(
-                node,
-                loc,
-                f"'{text}' may be octal or decimal: write a plain number, or quote the word",
-            )
-            return text
-        if not _FLOAT.fullmatch(text) and not _INT.fullmatch(text):
-            return text
         whole = _INT.fullmatch(text) is not None
+        if _OCTAL.fullmatch(text):
+            advice = "write a plain number, or quote the word"
+            self.complain(node, loc, f"'{text}' may be octal or decimal: {advice}")
+            return text
+        if not whole and not _FLOAT.fullmatch(text):
+            return text
         if (whole and len(text) > LONGEST_NUMBER) or (not whole and isinf(float(text))):
             self.complain(node, loc, f"'{text[:LONGEST_NUMBER]}…' is too large a number")
             return 0
@@ -132,14 +127,11 @@ class _Builder:
 
 def _refuse(path: Path, text: str) -> None:
     """Anchors, aliases and tags, at their place."""
+    kinds = {yaml.AnchorToken: "anchors", yaml.AliasToken: "aliases", yaml.TagToken: "tags"}
     for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        kind = {yaml.AnchorToken: "anchors", yaml.AliasToken: "aliases", yaml.TagToken: "tags"}.get(
-            type(token)
-        )
-        if kind is not None:
-            mark = token.start_mark
-            place = f"{path}:{mark.line + 1}:{mark.column + 1}"
-            raise UserError(f"{place}: {kind} are not read: write the value out")
+        if kind := kinds.get(type(token)):
+            why = f"{kind} are not read: write the value out"
+            raise UserError(_told(path, _mark(token.start_mark), why))
 
 
 def read(path: Path) -> Document:
@@ -157,18 +149,12 @@ def read(path: Path) -> Document:
     except RecursionError:
         raise UserError(f"{path}:1:1: is nested too deeply") from None
     except yaml.YAMLError as error:
-        raise UserError(_syntax(path, error)) from None
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        mark = _mark(getattr(error, "problem_mark", None))
+        raise UserError(_told(path, mark, f"not YAML: {problem}")) from None
     if node is None:
         raise UserError(f"{path}:1:1: the file is empty")
     data = builder.build(node, ())
     if builder.problems:
         raise UserError(*builder.problems)
     return Document(path, data, builder.keys, builder.values)
-
-
-def _syntax(path: Path, error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    if mark is None:
-        return f"{path}:1:1: not YAML: {problem}"
-    return f"{path}:{mark.line + 1}:{mark.column + 1}: not YAML: {problem}"

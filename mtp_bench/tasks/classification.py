@@ -38,8 +38,7 @@ def dataset(context: Context, split: str) -> Config:
         },
         "split": split,
         "protocol": context.spec.settings.model_dump(mode="json"),
-        "mean": list(context.mean),
-        "std": list(context.std),
+        "normalisation": context.normalisation.model_dump(mode="json"),
         "fraction_seed": context.seeds["fraction"],
     }
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtp_bench.datasets.cards.card import Card
-from mtp_bench.suite.schema import JobSpec, Roots
+from mtp_bench.suite.schema import JobSpec, Normalisation, Roots
 
 Config = dict[str, Any]
-RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,7 @@ class Context:
     roots: Roots
     backbone: Config
     """Arguments of ``mm.backbone.build_backbone``."""
-    mean: RGB
-    std: RGB
+    normalisation: Normalisation
     seeds: dict[str, int]
 
 

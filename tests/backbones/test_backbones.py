@@ -85,7 +85,8 @@ def test_maps_have_the_stated_channels_and_strides(
 def test_plain_transformers_have_one_stride_where_a_task_wants_it() -> None:
     assert for_task("timm/test_vit", "classification") == {"pyramid": "none"}
     flat: Any = create("timm/test_vit", image_size=64, pyramid="none").eval()
-    steep: Any = create("timm/test_vit", image_size=64, **for_task("timm/test_vit", "detection")).eval()
+    options = for_task("timm/test_vit", "detection")
+    steep: Any = create("timm/test_vit", image_size=64, **options).eval()
     steep.load_state_dict(flat.state_dict(), strict=False)
     images = torch.randn(1, 3, 64, 64)
     assert flat.strides == (16, 16, 16, 16)

@@ -9,8 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtp_bench.backbones import blockwise
 from mtp_bench.backbones.rvsa import PUBLISHED, SIZES, Rvsa, Size
-from mtp_bench.backbones.rvsa_attention import FullAttention, WindowAttention, by_grid, by_rows
+from mtp_bench.backbones.rvsa_attention import (
+    FullAttention,
+    WindowAttention,
+    by_grid,
+    by_rows,
+    fused,
+)
 from tests.backbones import literal_rvsa
 from tests.backbones.filling import fill
 from tests.backbones.vectors import Expected, check, results, summary
@@ -198,6 +205,23 @@ def test_both_ways_to_sample_are_one() -> None:
         found.append((keys, values, qkv.grad, points.grad))
     for one, other in zip(*found, strict=True):
         assert one.abs().max() > 0.1
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("block", [70, 10**6])
+def test_both_full_attentions_are_one(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU's and the CPU's, whose smaller block takes four of the fifteen rows."""
+    monkeypatch.setattr(blockwise, "BLOCK", block)
+    height, width, count = 5, 3, 15
+    found = []
+    for way in (fused, blockwise.attend):
+        shapes = [(2, 2, count, 4)] * 3 + [(2, 2, count, height), (2, 2, count, width)]
+        words = [normal(*s, seed=n).requires_grad_() for n, s in enumerate(shapes)]
+        out = way(*words)
+        (out * fill(out.shape, 1)).sum().backward()
+        found.append([out, *(word.grad for word in words)])
+    for one, other in zip(*found, strict=True):
+        assert one is not None
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
 
 

@@ -198,9 +198,7 @@ def test_another_architecture_is_told_by_its_shapes() -> None:
     with torch.device("meta"):
         state = create("vit_s_rvsa", image_size=224).state_dict()
         backbone = create("vit_b_rvsa", image_size=224)
-    with pytest.raises(
-        UserError, match=r"\(384,\), not \(768,\)"
-    ):
+    with pytest.raises(UserError, match=r"\(384,\), not \(768,\)"):
         load_state(backbone, state, "vit_s.pth", "", recipe="mtp")
 
 

@@ -14,6 +14,7 @@ from mtp_bench.mm.draws import seeded
 from mtp_bench.suite.schema import Protocol, Span, TestSettings
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+VALUES = Normalisation(mean=MEAN, std=STD)
 
 MMPRETRAIN_TIMM_INCREASING = {
     "AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd",
@@ -40,7 +41,7 @@ def steps(transform: Any) -> list[Any]:
 
 
 def test_the_published_steps_stand_in_the_published_order() -> None:
-    crop, flip, augment, _, erase = steps(train_transform(protocol("randaugment"), MEAN, STD))
+    crop, flip, augment, _, erase = steps(train_transform(protocol("randaugment"), VALUES))
     assert (crop.size, crop.scale, crop.ratio) == ((224, 224), (0.08, 1.0), (3 / 4, 4 / 3))
     assert crop.interpolation.value == "bicubic"
     assert flip.p == 0.5
@@ -51,7 +52,7 @@ def test_the_published_steps_stand_in_the_published_order() -> None:
 
 
 def test_randaugment_has_the_operations_and_levels_of_timm_increasing() -> None:
-    augment = steps(train_transform(protocol("randaugment"), MEAN, STD))[2]
+    augment = steps(train_transform(protocol("randaugment"), VALUES))[2]
     names = {op.name.removesuffix("Increasing").removesuffix("Rel") for op in augment.ops}
     assert names == MMPRETRAIN_TIMM_INCREASING
     for op in augment.ops:
@@ -62,7 +63,7 @@ def test_randaugment_has_the_operations_and_levels_of_timm_increasing() -> None:
 
 def test_the_highest_posterize_level_keeps_no_bit() -> None:
     """As MMPretrain's: shifted right and left by all eight bits."""
-    augment = steps(train_transform(protocol("randaugment"), MEAN, STD))[2]
+    augment = steps(train_transform(protocol("randaugment"), VALUES))[2]
     (operation,) = [op for op in augment.ops if op.name == "PosterizeIncreasing"]
     operation.prob, operation.magnitude, operation.magnitude_std = 1.0, 10, 0
     assert operation(picture()).getextrema() == ((0, 0),) * 3
@@ -73,7 +74,7 @@ def test_the_highest_posterize_level_keeps_no_bit() -> None:
 
 @pytest.mark.parametrize("kind", ["randaugment", "dihedral", "none"])
 def test_an_augmentation_depends_on_its_seed_alone(kind: str) -> None:
-    transform = train_transform(protocol(kind), MEAN, STD)
+    transform = train_transform(protocol(kind), VALUES)
     results = []
     for draw in (1, 2, 1):
         with seeded(7, draw):
@@ -86,7 +87,7 @@ def test_an_augmentation_depends_on_its_seed_alone(kind: str) -> None:
 def test_the_test_view_is_short_edge_then_centre_crop() -> None:
     image = Image.new("RGB", (300, 200))
     image.paste((255, 255, 255), (100, 0, 200, 200))
-    view = test_transform(TestSettings(image_size=224, resize=256), MEAN, STD)(image)
+    view = test_transform(TestSettings(image_size=224, resize=256), VALUES)(image)
     assert view.shape == (3, 224, 224)
     values = view * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
     assert values[0, 112].max() == pytest.approx(255, abs=1)

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from scipy.special import stdtrit
 
-from mtp_bench.report.aggregate import MEAN, cells, rows
-from mtp_bench.report.statistics import t_975
+from mtp_bench.report.aggregate import MEAN, cells, rows, t_975
 
 NONE = float("nan")
 COSTS = {"train_rate": 10.0, "inference_rate": 20.0, "device_bytes": NONE, "rss_bytes": 5.0}

@@ -220,5 +220,5 @@ def test_the_demo_gives_the_board_that_it_gives_here(tmp_path: Path, cluster: Cl
             assert done.returncode == 0, done.stderr
         cells = json.loads(board.read_text())["cells"]
         boards.append([{key: cell[key] for key in figures} for cell in cells])
-    assert len(boards[0]) == 4
+    assert len(boards[0]) == 6
     assert boards[0] == boards[1]
