@@ -7,8 +7,6 @@ says that the code is missing. Facts are what planning needs to know, so that it
 torch nor data.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ nothing of N x N is kept. torch's fused attention would do the same with the two
 channels, and twice the arithmetic.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -11,8 +11,6 @@ maps the many small steps cost more time than the memory is worth. ``triton`` is
 ``dcnv3_triton.py``, only ever taken by name.
 """
 
-from __future__ import annotations
-
 import importlib
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple

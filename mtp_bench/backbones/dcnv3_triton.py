@@ -6,8 +6,6 @@ atomically: its last bits depend on the order. With ``TRITON_INTERPRET=1`` in th
 before triton's first import they run on the CPU, slowly.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Weights of EfficientNet-PyTorch (lukemelas) under timm's names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from mtp_bench.backbones.files import State

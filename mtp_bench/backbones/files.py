@@ -1,7 +1,5 @@
 """Reading a weights file: its tensors, and nothing in it that could run."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import pickle

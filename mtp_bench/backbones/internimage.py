@@ -6,8 +6,6 @@ Sources: InternImage (CVPR 2023, https://arxiv.org/abs/2211.05778); sizes and na
 OpenGVLab/InternImage and ViTAE-Transformer/MTP@13cc2b71.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Layers that several backbones share."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

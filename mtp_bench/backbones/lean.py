@@ -4,8 +4,6 @@ A norm or a GELU before a linear layer costs as much memory as its input, and ne
 compute. torch's checkpointing would do the same, with a millisecond of Python a call.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

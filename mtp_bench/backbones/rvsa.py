@@ -7,8 +7,6 @@ Sources: RVSA (IEEE TGRS 2022, https://arxiv.org/abs/2208.03987); MTP (IEEE JSTA
 ViTAE-Transformer/MTP@13cc2b71.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -4,8 +4,6 @@
 names are the published ones.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

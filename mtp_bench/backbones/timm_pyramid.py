@@ -6,8 +6,6 @@ of one stride. The state dict keeps timm's keys, so that timm's weights load by 
 serves timm's classifier is cut off.
 """
 
-from __future__ import annotations
-
 import inspect
 from typing import Any, Literal
 

@@ -3,8 +3,6 @@
 Silent partial loads are refused.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

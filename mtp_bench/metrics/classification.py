@@ -1,7 +1,5 @@
 """Accuracy figures of scene classification, from an exact confusion matrix."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

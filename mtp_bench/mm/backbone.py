@@ -1,7 +1,5 @@
 """A backbone inside an OpenMMLab model: made by a seed, then its weights, with a report."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One fine-tuning job through an mmengine Runner: config, exact resume, final judgement."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import math

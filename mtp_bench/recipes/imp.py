@@ -1,7 +1,5 @@
 """``imp`` without a file: timm's own ImageNet weights of a timm model."""
 
-from __future__ import annotations
-
 from mtp_bench.errors import UserError
 from mtp_bench.recipes.source import Source
 

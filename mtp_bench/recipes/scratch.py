@@ -1,7 +1,5 @@
 """``scratch``: no weights at all, the baseline."""
 
-from __future__ import annotations
-
 from mtp_bench.recipes.source import Source
 
 

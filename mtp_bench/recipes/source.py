@@ -1,7 +1,5 @@
 """What a recipe gives to a job: where its backbone's first weights come from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

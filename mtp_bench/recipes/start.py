@@ -1,7 +1,5 @@
 """From a job's stages to the source of its backbone's first weights."""
 
-from __future__ import annotations
-
 from mtp_bench import catalog
 from mtp_bench.errors import UserError
 from mtp_bench.recipes.source import Source

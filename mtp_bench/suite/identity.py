@@ -1,7 +1,5 @@
 """Names and seeds that follow from what a job is, and from nothing else."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """The nouns, frozen: Suite, Protocol, JobSpec, Resources, JobFile. Data only."""
 
-from __future__ import annotations
-
 import json
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self

@@ -1,7 +1,5 @@
 """Scene classification: a linear head on the backbone's mean last map, and its accuracy."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

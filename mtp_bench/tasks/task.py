@@ -1,7 +1,5 @@
 """What a task is: three plain functions, and what they are given."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
