@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from mtp_bench.backbones.weights import LoadReport
 
+IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Mean and deviation (RGB, 0..255) of ImageNet's pictures; MTP and its MAE took them too."""
 CLOSE = 0.5
 """Of 255: statistics are given rounded."""
 
@@ -70,7 +72,7 @@ def _module(name: str) -> Any:
 
 def statistics(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and deviation (RGB, 0..255) of the input that a backbone's usual weights expect."""
-    mean, std = _module(name).statistics(name)
+    mean, std = getattr(_module(name), "statistics", lambda _: IMAGENET)(name)
     return mean, std
 
 

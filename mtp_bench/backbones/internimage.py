@@ -14,14 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mtp_bench.backbones.dcnv3 import Form, Geometry, dcnv3
-from mtp_bench.backbones.layers import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    RGB,
-    ChannelsFirst,
-    ChannelsLast,
-    Mlp,
-)
+from mtp_bench.backbones.layers import Mlp, Permuted
 from mtp_bench.backbones.torchvision_shim import apply as apply_shim
 
 apply_shim()
@@ -68,20 +61,13 @@ class DeformableLayer(nn.Module):
         super().__init__()
         self._geometry, self._form = Geometry(groups, scale=scale), form
         points = self._geometry.points
-        norm = nn.Sequential(ChannelsLast(), nn.LayerNorm(channels, EPS))
+        norm = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(channels, EPS))
         depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.dw_conv = nn.Sequential(depthwise, norm, nn.GELU())
         self.offset = nn.Linear(channels, groups * points * 2)
         self.mask = nn.Linear(channels, groups * points)
         self.input_proj = nn.Linear(channels, channels)
         self.output_proj = nn.Linear(channels, channels)
-
-    def reset(self) -> None:
-        """Sampling starts as a plain mean over the kernel; projections Xavier, as published."""
-        for zero in (self.offset.weight, self.mask.weight):
-            nn.init.zeros_(zero)
-        for projection in (self.input_proj, self.output_proj):
-            nn.init.xavier_uniform_(projection.weight)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Values come from the input itself, where to look from the branch."""
@@ -125,11 +111,11 @@ class Stem(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, channels // 2, 3, 2, 1)
         self.norm1 = nn.Sequential(
-            ChannelsLast(), nn.LayerNorm(channels // 2, EPS), ChannelsFirst()
+            Permuted(0, 2, 3, 1), nn.LayerNorm(channels // 2, EPS), Permuted(0, 3, 1, 2)
         )
         self.act = nn.GELU()
         self.conv2 = nn.Conv2d(channels // 2, channels, 3, 2, 1)
-        self.norm2 = nn.Sequential(ChannelsLast(), nn.LayerNorm(channels, EPS))
+        self.norm2 = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(channels, EPS))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         maps: torch.Tensor = self.norm2(self.conv2(self.act(self.norm1(self.conv1(images)))))
@@ -142,7 +128,7 @@ class Downsample(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, 2 * channels, 3, 2, 1, bias=False)
-        self.norm = nn.Sequential(ChannelsLast(), nn.LayerNorm(2 * channels, EPS))
+        self.norm = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(2 * channels, EPS))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.norm(self.conv(maps.permute(0, 3, 1, 2)))
@@ -185,13 +171,17 @@ class InternImage(nn.Module):
         self._reset()
 
     def _reset(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
+        """As published: sampling starts as a plain mean over the kernel, projections Xavier."""
+        for name, module in self.named_modules():
+            if not isinstance(module, nn.Linear):
+                continue
+            nn.init.zeros_(module.bias)
+            if name.endswith((".offset", ".mask")):
+                nn.init.zeros_(module.weight)
+            elif name.endswith("_proj"):
+                nn.init.xavier_uniform_(module.weight)
+            else:
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if isinstance(module, DeformableLayer):
-                module.reset()
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Four contiguous maps, finest first."""
@@ -220,20 +210,7 @@ class InternImage(nn.Module):
         return sum(self._depths[: stage + 1]) + 1
 
 
-def statistics(name: str) -> tuple[RGB, RGB]:
-    """Mean and deviation (RGB, 0..255) of its ImageNet and SAMRS pretraining."""
-    del name
-    return IMAGENET_MEAN, IMAGENET_STD
-
-
-def create(
-    name: str,
-    *,
-    image_size: int,
-    drop_path: float = 0.0,
-    checkpointing: bool = False,
-    form: Form = "auto",
-) -> InternImage:
-    """Build ``internimage_{pico,t,s,b,l,xl}`` without weights. ``form``: of DCNv3, see dcnv3."""
-    del image_size  # any
-    return InternImage(SIZES[name], drop_path=drop_path, checkpointing=checkpointing, form=form)
+def create(name: str, *, image_size: int, **options: Any) -> InternImage:
+    """Build ``internimage_{pico,t,s,b,l,xl}`` without weights, for any ``image_size``."""
+    del image_size
+    return InternImage(SIZES[name], **options)

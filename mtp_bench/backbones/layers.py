@@ -5,10 +5,6 @@ from torch import nn
 
 from mtp_bench.backbones.lean import gelu_linear, norm_linear
 
-RGB = tuple[float, float, float]
-IMAGENET_MEAN: RGB = (123.675, 116.28, 103.53)
-IMAGENET_STD: RGB = (58.395, 57.12, 57.375)
-
 
 class Mlp(nn.Module):
     """Linear to four times the width, GELU, linear."""
@@ -37,15 +33,12 @@ class Norm2d(nn.Module):
         return normed.permute(0, 3, 1, 2).contiguous()
 
 
-class ChannelsLast(nn.Module):
-    """(B, C, H, W) to (B, H, W, C)."""
+class Permuted(nn.Module):
+    """Dimensions in another order."""
+
+    def __init__(self, *order: int) -> None:
+        super().__init__()
+        self._order = order
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps.permute(0, 2, 3, 1)
-
-
-class ChannelsFirst(nn.Module):
-    """(B, H, W, C) to (B, C, H, W)."""
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps.permute(0, 3, 1, 2)
+        return maps.permute(self._order)

@@ -8,6 +8,7 @@ ViTAE-Transformer/MTP@13cc2b71.
 """
 
 import re
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mtp_bench.backbones.files import State
-from mtp_bench.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, RGB, Mlp, Norm2d
+from mtp_bench.backbones.layers import Mlp, Norm2d
 from mtp_bench.backbones.lean import norm_linear
 from mtp_bench.backbones.rvsa_attention import FullAttention, WindowAttention, resize_rows
 from mtp_bench.backbones.torchvision_shim import apply as apply_shim
@@ -89,18 +90,6 @@ class Block(nn.Module):
         return out
 
 
-class PatchEmbed(nn.Module):
-    """Images to a map of patch embeddings."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, PATCH, PATCH)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        maps: torch.Tensor = self.proj(images)
-        return maps
-
-
 class Rvsa(nn.Module):
     """The backbone. Images (B, 3, H, W) to four maps (B, width, ·, ·).
 
@@ -116,9 +105,9 @@ class Rvsa(nn.Module):
         size: Size,
         *,
         image_size: int,
-        tables: bool,
-        pyramid: Pyramid,
-        norm: bool,
+        tables: bool = True,
+        pyramid: Pyramid = "taps",
+        norm: bool = False,
         drop_path: float = 0.0,
         checkpointing: bool = False,
         exact: bool = False,
@@ -130,7 +119,8 @@ class Rvsa(nn.Module):
         self.channels = (size.width,) * 4
         self.strides = (PATCH,) * 4 if pyramid == "none" else (4, 8, 16, 32)
         self.layers = size.depth
-        self.patch_embed = PatchEmbed(size.width)
+        proj = nn.Conv2d(3, size.width, PATCH, PATCH)
+        self.patch_embed = nn.Sequential(OrderedDict(proj=proj))
         self.pos_embed = nn.Parameter(torch.zeros(1, grid * grid, size.width))
         rates = torch.linspace(0, drop_path, size.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(
@@ -252,43 +242,18 @@ def resize_grid(embedding: torch.Tensor, side: int, grid: tuple[int, int]) -> to
     return functional.interpolate(maps, grid, mode="bicubic").flatten(2).transpose(1, 2)
 
 
-def statistics(name: str) -> tuple[RGB, RGB]:
-    """Mean and deviation (RGB, 0..255) of MTP's pretraining, MAE on Million-AID included."""
-    del name
-    return IMAGENET_MEAN, IMAGENET_STD
-
-
 def for_task(name: str, task: str) -> dict[str, Any]:
     """The published switches of a task's copy."""
     del name
     return dict(PUBLISHED[task])
 
 
-def create(  # noqa: PLR0913
-    name: str,
-    *,
-    image_size: int,
-    drop_path: float = 0.0,
-    checkpointing: bool = False,
-    tables: bool = True,
-    pyramid: Pyramid = "taps",
-    norm: bool = False,
-    exact: bool = False,
-) -> Rvsa:
-    """Build ``vit_{t,s,b,l}_rvsa`` without weights.
+def create(name: str, *, image_size: int, **switches: Any) -> Rvsa:
+    """Build ``vit_{t,s,b,l}_rvsa`` without weights. ``switches``: as ``Rvsa`` has them.
 
     Raises:
         UserError: for an image size that patches of 16 pixels do not fill.
     """
     if image_size % PATCH:
         raise UserError(f"{name}: image_size {image_size} is no multiple of {PATCH}")
-    return Rvsa(
-        SIZES[name],
-        image_size=image_size,
-        tables=tables,
-        pyramid=pyramid,
-        norm=norm,
-        drop_path=drop_path,
-        checkpointing=checkpointing,
-        exact=exact,
-    )
+    return Rvsa(SIZES[name], image_size=image_size, **switches)

@@ -15,17 +15,19 @@ from torch import nn
 from mtp_bench.backbones import torchvision_shim
 from mtp_bench.backbones.efficientnet_names import from_efficientnet_pytorch
 from mtp_bench.backbones.files import State
-from mtp_bench.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, RGB, Norm2d
+from mtp_bench.backbones.layers import Norm2d
 from mtp_bench.errors import UserError
 
 torchvision_shim.apply()
 
 import timm  # noqa: E402
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # noqa: E402
 from timm.layers import resample_abs_pos_embed, resample_patch_embed  # noqa: E402
 from timm.models._manipulate import group_with_matcher  # noqa: E402
 
 STRIDES = (4, 8, 16, 32)
 PATCH = 16
+RGB = tuple[float, float, float]
 Pyramid = Literal["simple", "none"]
 
 
@@ -137,14 +139,10 @@ def _step(patch: int, stride: int, width: int) -> nn.Sequential:
 def statistics(name: str) -> tuple[RGB, RGB]:
     """Mean and standard deviation (RGB, 0..255) that timm's weights of a model were made with."""
     cfg: Any = timm.get_pretrained_cfg(name.removeprefix("timm/"), allow_unregistered=True)
-    if cfg is None or not cfg.mean or not cfg.std:
-        return IMAGENET_MEAN, IMAGENET_STD
-    return _scaled(cfg.mean), _scaled(cfg.std)
-
-
-def _scaled(values: Any) -> RGB:
-    red, green, blue = (round(255 * float(value), 4) for value in values)
-    return red, green, blue
+    known = cfg is not None and cfg.mean and cfg.std
+    mean, std = (cfg.mean, cfg.std) if known else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    (r, g, b), (sr, sg, sb) = ([round(255 * float(v), 4) for v in each] for each in (mean, std))
+    return (r, g, b), (sr, sg, sb)
 
 
 def _layers(inner: Any) -> dict[str, int]:
