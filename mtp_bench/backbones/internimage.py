@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mtp_bench.backbones.dcnv3 import Form, Geometry, dcnv3
@@ -69,13 +69,13 @@ class DeformableLayer(nn.Module):
         self.input_proj = nn.Linear(channels, channels)
         self.output_proj = nn.Linear(channels, channels)
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         """Values come from the input itself, where to look from the branch."""
         branch = self.dw_conv(maps.permute(0, 3, 1, 2))
         masks = self.mask(branch).unflatten(-1, (self._geometry.groups, -1)).softmax(dim=-1)
         values, offsets = self.input_proj(maps), self.offset(branch)
         sampled = dcnv3(values, offsets, masks.flatten(-2), self._geometry, self._form)
-        out: torch.Tensor = self.output_proj(sampled)
+        out: Tensor = self.output_proj(sampled)
         return out
 
 
@@ -96,11 +96,11 @@ class Block(nn.Module):
             self.gamma1 = nn.Parameter(torch.full((channels,), size.layer_scale))
             self.gamma2 = nn.Parameter(torch.full((channels,), size.layer_scale))
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         found = self.norm1(self.dcn(maps)) if self._post else self.dcn(self.norm1(maps))
         maps = maps + self.drop_path(self.gamma1 * found if self._scaled else found)
         found = self.norm2(self.mlp(maps)) if self._post else self.mlp(maps, self.norm2[0])
-        out: torch.Tensor = maps + self.drop_path(self.gamma2 * found if self._scaled else found)
+        out: Tensor = maps + self.drop_path(self.gamma2 * found if self._scaled else found)
         return out
 
 
@@ -117,8 +117,8 @@ class Stem(nn.Module):
         self.conv2 = nn.Conv2d(channels // 2, channels, 3, 2, 1)
         self.norm2 = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(channels, EPS))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        maps: torch.Tensor = self.norm2(self.conv2(self.act(self.norm1(self.conv1(images)))))
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.norm2(self.conv2(self.act(self.norm1(self.conv1(images)))))
         return maps
 
 
@@ -130,8 +130,8 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, 2 * channels, 3, 2, 1, bias=False)
         self.norm = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(2 * channels, EPS))
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.norm(self.conv(maps.permute(0, 3, 1, 2)))
+    def forward(self, maps: Tensor) -> Tensor:
+        out: Tensor = self.norm(self.conv(maps.permute(0, 3, 1, 2)))
         return out
 
 
@@ -183,7 +183,7 @@ class InternImage(nn.Module):
             else:
                 nn.init.trunc_normal_(module.weight, std=0.02)
 
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, images: Tensor) -> list[Tensor]:
         """Four contiguous maps, finest first."""
         maps, taken = self.patch_embed(images), []
         for level in self.levels:

@@ -1,7 +1,6 @@
 """Layers that several backbones share."""
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mtp_bench.backbones.lean import gelu_linear, norm_linear
 
@@ -14,7 +13,7 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
 
-    def forward(self, tokens: torch.Tensor, norm: nn.LayerNorm | None = None) -> torch.Tensor:
+    def forward(self, tokens: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
         """``norm`` is applied first, here so that its output need not be kept."""
         hidden = self.fc1(tokens) if norm is None else norm_linear(norm, self.fc1, tokens)[0]
         return gelu_linear(self.fc2, hidden)
@@ -27,9 +26,9 @@ class Norm2d(nn.Module):
         super().__init__()
         self.ln = nn.LayerNorm(channels, 1e-6)
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         # Transposed convolutions are slow on channels-last views.
-        normed: torch.Tensor = self.ln(maps.permute(0, 2, 3, 1))
+        normed: Tensor = self.ln(maps.permute(0, 2, 3, 1))
         return normed.permute(0, 3, 1, 2).contiguous()
 
 
@@ -40,5 +39,5 @@ class Permuted(nn.Module):
         super().__init__()
         self._order = order
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         return maps.permute(self._order)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -82,11 +82,11 @@ class Block(nn.Module):
         self.mlp = Mlp(size.width)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def forward(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         attn: Any = self.attn
         qkv, normed = norm_linear(self.norm1, attn.qkv, tokens)
         tokens = tokens + self.drop_path(attn.attend(qkv, normed, height, width))
-        out: torch.Tensor = tokens + self.drop_path(self.mlp(tokens, self.norm2))
+        out: Tensor = tokens + self.drop_path(self.mlp(tokens, self.norm2))
         return out
 
 
@@ -151,7 +151,7 @@ class Rvsa(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, images: Tensor) -> list[Tensor]:
         """Four contiguous maps, finest first."""
         self._check(images)
         maps = self.patch_embed(images)
@@ -171,7 +171,7 @@ class Rvsa(nn.Module):
         maps = [t.transpose(1, 2).reshape(shape) for t in taken]
         return maps if self._pyramid == "none" else self._steps(maps)
 
-    def _steps(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+    def _steps(self, maps: list[Tensor]) -> list[Tensor]:
         finest = self.fpn1[0](maps[0])
         if torch.is_grad_enabled():  # recomputation stops before the last, costly layer
             finest = checkpoint(self.fpn1[1:], finest, use_reentrant=False)
@@ -179,7 +179,7 @@ class Rvsa(nn.Module):
             finest = self.fpn1[1:](finest)
         return [finest, self.fpn2(maps[1]), maps[2], functional.max_pool2d(maps[3], 2, 2)]
 
-    def _check(self, images: torch.Tensor) -> None:
+    def _check(self, images: Tensor) -> None:
         height, width = images.shape[-2:]
         if self._exact is not None and (height, width) != (self._exact, self._exact):
             raise UserError(
@@ -191,7 +191,7 @@ class Rvsa(nn.Module):
                 f"an image of {width} x {height} pixels: its sides must be multiples of {PATCH}"
             )
 
-    def _positions(self, height: int, width: int) -> torch.Tensor:
+    def _positions(self, height: int, width: int) -> Tensor:
         side = round(self.pos_embed.shape[1] ** 0.5)
         if (height, width) == (side, side):
             return self.pos_embed
@@ -219,7 +219,7 @@ class Rvsa(nn.Module):
 
         return {OLD_TABLE.sub(new_name, name): value for name, value in state.items()}
 
-    def resize(self, name: str, value: torch.Tensor) -> torch.Tensor | None:
+    def resize(self, name: str, value: Tensor) -> Tensor | None:
         """A file's position embedding or table at this model's size; None where it is neither.
 
         A class token's position, the first, is cut off.
@@ -236,7 +236,7 @@ class Rvsa(nn.Module):
         return None
 
 
-def resize_grid(embedding: torch.Tensor, side: int, grid: tuple[int, int]) -> torch.Tensor:
+def resize_grid(embedding: Tensor, side: int, grid: tuple[int, int]) -> Tensor:
     """A position embedding (1, side², D) on another grid, bicubic as published."""
     maps = embedding.transpose(1, 2).reshape(1, -1, side, side)
     return functional.interpolate(maps, grid, mode="bicubic").flatten(2).transpose(1, 2)

@@ -7,13 +7,13 @@ names are the published ones.
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mtp_bench.backbones import blockwise
 
 
-def resize_rows(table: torch.Tensor, rows: int) -> torch.Tensor:
+def resize_rows(table: Tensor, rows: int) -> Tensor:
     """A table (L, d) with another number of rows, bicubic as published."""
     if len(table) == rows:
         return table
@@ -21,7 +21,7 @@ def resize_rows(table: torch.Tensor, rows: int) -> torch.Tensor:
     return image[0, 0]
 
 
-def relative(query: torch.Tensor, table: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+def relative(query: Tensor, table: Tensor, places: Tensor) -> Tensor:
     """Q · R[y - y' + L - 1] for all key places y': (…, N, d) to (…, N, L).
 
     ``places`` (N,): the queries' own. Table (2 L - 1, d).
@@ -45,13 +45,11 @@ class FullAttention(nn.Module):
             self.full_attn_rel_pos_w = nn.Parameter(torch.zeros(rows, width // heads))
         self._tables = rows is not None
 
-    def forward(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Tokens (B, H·W, D), row-major, to the same."""
         return self.attend(self.qkv(tokens), tokens, height, width)
 
-    def attend(
-        self, qkv: torch.Tensor, tokens: torch.Tensor, height: int, width: int
-    ) -> torch.Tensor:
+    def attend(self, qkv: Tensor, tokens: Tensor, height: int, width: int) -> Tensor:
         """From projected tokens (B, H·W, 3 D) on."""
         del tokens
         batch, count, _ = qkv.shape
@@ -60,12 +58,12 @@ class FullAttention(nn.Module):
             mixed = self._with_tables(query, key, value, height, width)
         else:
             mixed = functional.scaled_dot_product_attention(query, key, value)
-        out: torch.Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return out
 
     def _with_tables(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, height: int, width: int
-    ) -> torch.Tensor:
+        self, query: Tensor, key: Tensor, value: Tensor, height: int, width: int
+    ) -> Tensor:
         query = query * query.shape[-1] ** -0.5
         ys = torch.arange(height, device=query.device).repeat_interleave(width)
         xs = torch.arange(width, device=query.device).repeat(height)
@@ -75,13 +73,7 @@ class FullAttention(nn.Module):
         return pick(query, key, value, down, along)
 
 
-def fused(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    down: torch.Tensor,
-    along: torch.Tensor,
-) -> torch.Tensor:
+def fused(query: Tensor, key: Tensor, value: Tensor, down: Tensor, along: Tensor) -> Tensor:
     """As ``blockwise.attend``, by torch's fused attention: the GPU's way.
 
     The position term is a dot product too, of q · R and ones at the key's row and column.
@@ -108,7 +100,7 @@ def _windows_of(side: int, window: int) -> tuple[int, int]:
 class WindowAttention(nn.Module):
     """Attention in windows that each head moves, stretches and turns (RVSA)."""
 
-    relative_position_index: torch.Tensor
+    relative_position_index: Tensor
 
     def __init__(self, width: int, heads: int, window: int = 7) -> None:
         super().__init__()
@@ -128,11 +120,11 @@ class WindowAttention(nn.Module):
         steps = (y[:, None] - y + window - 1) * span + x[:, None] - x + window - 1
         self.register_buffer("relative_position_index", steps)
 
-    def forward(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Tokens (B, H·W, D), row-major, to the same."""
         return self.attend(self.qkv(tokens), tokens, height, width)
 
-    def _numbers(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def _numbers(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Each window's numbers (B, nh, nw, 5 heads): offsets and scales as (head, xy), angles.
 
         They come from the mean of the zero-padded, normed window.
@@ -149,18 +141,16 @@ class WindowAttention(nn.Module):
             active = functional.leaky_relu(means.to(weight.dtype))
             return functional.linear(active, weight, bias)
 
-    def _padded(self, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def _padded(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Tokens as (B, H', W', C), with zeros on both sides up to whole windows."""
         (top, down), (left, along) = (_windows_of(side, self._window) for side in (height, width))
-        cells: torch.Tensor = tokens.unflatten(1, (height, width))
+        cells: Tensor = tokens.unflatten(1, (height, width))
         below, right = down * self._window - height - top, along * self._window - width - left
         if top or below or left or right:
             cells = functional.pad(cells, (0, 0, left, right, top, below))
         return cells
 
-    def attend(
-        self, qkv: torch.Tensor, tokens: torch.Tensor, height: int, width: int
-    ) -> torch.Tensor:
+    def attend(self, qkv: Tensor, tokens: Tensor, height: int, width: int) -> Tensor:
         """Look where the tokens say, attend within windows, undo the windows, project."""
         batch, w = len(qkv), self._window
         points = self._points(self._numbers(tokens, height, width), height, width)
@@ -175,10 +165,10 @@ class WindowAttention(nn.Module):
         mixed = mixed.reshape(batch, down * w, along * w, -1)
         (top, _), (left, _) = (_windows_of(side, w) for side in (height, width))
         mixed = mixed[:, top : top + height, left : left + width]
-        out: torch.Tensor = self.proj(mixed.reshape(batch, height * width, -1))
+        out: Tensor = self.proj(mixed.reshape(batch, height * width, -1))
         return out
 
-    def _within(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    def _within(self, query: Tensor, keys: Tensor) -> Tensor:
         """Logits (M, w², w²): scaled dot products, the two tables of q (unscaled), Swin's table."""
         w, count = self._window, self._window**2
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
@@ -191,7 +181,7 @@ class WindowAttention(nn.Module):
         both = down[..., :, None] + along[..., None, :]
         return logits + both.flatten(2)
 
-    def _points(self, numbers: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def _points(self, numbers: Tensor, height: int, width: int) -> Tensor:
         """Where each head of each window looks: (B, nh, nw, heads, w², xy), pixels of the map.
 
         Published in coordinates of [-1, 1] over the padded map; rotation is there, so that on a map
@@ -224,9 +214,7 @@ def _head(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Identity(), nn.Identity(), nn.Conv2d(width, outputs, 1))
 
 
-def by_grid(
-    qkv: torch.Tensor, points: torch.Tensor, height: int, width: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def by_grid(qkv: Tensor, points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Keys and values at the points, bilinear, zeros outside: two of (B·windows·heads, w², d).
 
     qkv (B, H·W, 3 D); points (B, nh, nw, heads, w², 2). By grid_sample: the GPU's way.
@@ -244,9 +232,7 @@ def by_grid(
     return keys, values
 
 
-def by_rows(
-    qkv: torch.Tensor, points: torch.Tensor, height: int, width: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def by_rows(qkv: Tensor, points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """The same by weighted sums of four rows a point, which the CPU does twice as fast."""
     batch, down, along, heads, count, _ = points.shape
     x, y = points.unbind(-1)

@@ -10,7 +10,7 @@ import inspect
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mtp_bench.backbones import torchvision_shim
 from mtp_bench.backbones.efficientnet_names import from_efficientnet_pytorch
@@ -56,7 +56,7 @@ class TimmPyramid(nn.Module):
         if self._channels_last:
             inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to contiguous maps; mmcv's ops misread other layouts."""
         if self._channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
@@ -101,24 +101,24 @@ class TimmPyramid(nn.Module):
             return state  # not a release of this model: the report will say what does not fit
         return found
 
-    def resize(self, name: str, value: torch.Tensor) -> torch.Tensor | None:
+    def resize(self, name: str, value: Tensor) -> Tensor | None:
         """A position or patch embedding at this model's size; None for any other difference."""
         wanted = self.inner.state_dict()[name]
         if name.endswith("patch_embed.proj.weight") and value.shape[:2] == wanted.shape[:2]:
-            resampled: torch.Tensor = resample_patch_embed(value, list(wanted.shape[2:]))
+            resampled: Tensor = resample_patch_embed(value, list(wanted.shape[2:]))
             return resampled
         if not name.endswith("pos_embed") or value.ndim != 3 or value.shape[-1] != wanted.shape[-1]:
             return None
         return _positions(value, wanted.shape[1])
 
 
-def _positions(value: torch.Tensor, count: int) -> torch.Tensor | None:
+def _positions(value: Tensor, count: int) -> Tensor | None:
     """Square grids, with as many class tokens as there are in both."""
     for prefix in (1, 0, 2, 5):
         grid = int(max(count - prefix, 0) ** 0.5)
         old = int(max(value.shape[1] - prefix, 0) ** 0.5)
         if grid**2 + prefix == count and old**2 + prefix == value.shape[1]:
-            resized: torch.Tensor = resample_abs_pos_embed(
+            resized: Tensor = resample_abs_pos_embed(
                 value, [grid, grid], [old, old], num_prefix_tokens=prefix
             )
             return resized
