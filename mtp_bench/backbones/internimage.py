@@ -6,6 +6,7 @@ Sources: InternImage (CVPR 2023, https://arxiv.org/abs/2211.05778); sizes and na
 OpenGVLab/InternImage and ViTAE-Transformer/MTP@13cc2b71.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,35 +105,21 @@ class Block(nn.Module):
         return out
 
 
-class Stem(nn.Module):
+def _stem(channels: int) -> nn.Sequential:
     """Two strided convolutions: images to maps of stride 4."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, channels // 2, 3, 2, 1)
-        self.norm1 = nn.Sequential(
-            Permuted(0, 2, 3, 1), nn.LayerNorm(channels // 2, EPS), Permuted(0, 3, 1, 2)
-        )
-        self.act = nn.GELU()
-        self.conv2 = nn.Conv2d(channels // 2, channels, 3, 2, 1)
-        self.norm2 = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(channels, EPS))
-
-    def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.norm2(self.conv2(self.act(self.norm1(self.conv1(images)))))
-        return maps
+    half, last = channels // 2, (0, 2, 3, 1)
+    norm1 = nn.Sequential(Permuted(*last), nn.LayerNorm(half, EPS), Permuted(0, 3, 1, 2))
+    norm2 = nn.Sequential(Permuted(*last), nn.LayerNorm(channels, EPS))
+    conv1, conv2 = nn.Conv2d(3, half, 3, 2, 1), nn.Conv2d(half, channels, 3, 2, 1)
+    parts = {"conv1": conv1, "norm1": norm1, "act": nn.GELU(), "conv2": conv2, "norm2": norm2}
+    return nn.Sequential(OrderedDict(parts))
 
 
-class Downsample(nn.Module):
+def _downsample(channels: int) -> nn.Sequential:
     """Half the sides, twice the channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, 2 * channels, 3, 2, 1, bias=False)
-        self.norm = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(2 * channels, EPS))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.conv(maps.permute(0, 3, 1, 2)))
-        return out
+    conv = nn.Conv2d(channels, 2 * channels, 3, 2, 1, bias=False)
+    norm = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(2 * channels, EPS))
+    return nn.Sequential(OrderedDict(first=Permuted(0, 3, 1, 2), conv=conv, norm=norm))
 
 
 class Stage(nn.Module):
@@ -143,7 +130,7 @@ class Stage(nn.Module):
         channels, groups = size.channels * 2**stage, size.groups[stage]
         self.blocks = nn.ModuleList(Block(size, channels, groups, rate, form) for rate in rates)
         self.norm = nn.Identity() if size.post_norm else _norm(channels)
-        self.downsample = Downsample(channels) if stage < 3 else None
+        self.downsample = _downsample(channels) if stage < 3 else None
 
 
 class InternImage(nn.Module):
@@ -162,7 +149,7 @@ class InternImage(nn.Module):
         self.channels = tuple(size.channels * 2**stage for stage in range(4))
         self.strides = (4, 8, 16, 32)
         self.layers = sum(size.depths)
-        self.patch_embed = Stem(size.channels)
+        self.patch_embed = _stem(size.channels)
         rates = torch.linspace(0, drop_path, self.layers, device="cpu").tolist()
         ends = [sum(size.depths[:stage]) for stage in range(5)]
         self.levels = nn.ModuleList(
@@ -212,5 +199,4 @@ class InternImage(nn.Module):
 
 def create(name: str, *, image_size: int, **options: Any) -> InternImage:
     """Build ``internimage_{pico,t,s,b,l,xl}`` without weights, for any ``image_size``."""
-    del image_size
     return InternImage(SIZES[name], **options)

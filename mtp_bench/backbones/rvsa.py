@@ -193,8 +193,6 @@ class Rvsa(nn.Module):
 
     def _positions(self, height: int, width: int) -> Tensor:
         side = round(self.pos_embed.shape[1] ** 0.5)
-        if (height, width) == (side, side):
-            return self.pos_embed
         return resize_grid(self.pos_embed, side, (height, width))
 
     def layer_id(self, parameter: str) -> int:
@@ -230,7 +228,7 @@ class Rvsa(nn.Module):
             if value.shape[1] - side * side not in (0, 1):
                 return None
             value = value[:, value.shape[1] - side * side :]
-            return value if side == new else resize_grid(value, side, (new, new))
+            return resize_grid(value, side, (new, new))
         if "full_attn_rel_pos" in name and value.ndim == 2 and value.shape[1] == wanted[1]:
             return resize_rows(value, wanted[0])
         return None
@@ -238,13 +236,14 @@ class Rvsa(nn.Module):
 
 def resize_grid(embedding: Tensor, side: int, grid: tuple[int, int]) -> Tensor:
     """A position embedding (1, side², D) on another grid, bicubic as published."""
+    if grid == (side, side):
+        return embedding
     maps = embedding.transpose(1, 2).reshape(1, -1, side, side)
     return functional.interpolate(maps, grid, mode="bicubic").flatten(2).transpose(1, 2)
 
 
 def for_task(name: str, task: str) -> dict[str, Any]:
     """The published switches of a task's copy."""
-    del name
     return dict(PUBLISHED[task])
 
 

@@ -51,7 +51,6 @@ class FullAttention(nn.Module):
 
     def attend(self, qkv: Tensor, tokens: Tensor, height: int, width: int) -> Tensor:
         """From projected tokens (B, H·W, 3 D) on."""
-        del tokens
         batch, count, _ = qkv.shape
         query, key, value = qkv.view(batch, count, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
         if self._tables:

@@ -174,7 +174,6 @@ def _last_of_each_stride(inner: Any, name: str) -> list[int]:
 
 def for_task(name: str, task: str) -> dict[str, Any]:
     """As MTP does it: one stride where the last map is all, or where dates are compared."""
-    del name
     return {"pyramid": "none" if task in ("classification", "change_detection") else "simple"}
 
 

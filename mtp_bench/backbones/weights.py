@@ -68,35 +68,15 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def fit_names(state: State, target: Iterable[str]) -> State:
     """The file's tensors, prefixes of wrappers stripped where that makes more names fit."""
-    names = set(target)
-    best, best_hits = state, len(names & set(state))
-    current = state
+    names, tried = set(target), [state]
     for _ in PREFIXES:
-        stripped = {_strip(key): value for key, value in current.items()}
-        if stripped.keys() == current.keys():
-            break
-        hits = len(names & set(stripped))
-        if hits > best_hits:
-            best, best_hits = stripped, hits
-        current = stripped
-    return best
+        tried.append({_strip(key): value for key, value in tried[-1].items()})
+    return max(tried, key=lambda found: len(names & set(found)))
 
 
 def _strip(key: str) -> str:
     prefix = next((p for p in PREFIXES if key.startswith(p)), "")
     return key.removeprefix(prefix)
-
-
-def _own_names(backbone: nn.Module) -> dict[str, str]:
-    """A file's name for each value of a backbone → the backbone's own.
-
-    Wrapping modules leave timm's names as they are; counters and index tables are no weights.
-    """
-    return {
-        name.removeprefix("inner."): name
-        for name, value in backbone.state_dict().items()
-        if value.is_floating_point()
-    }
 
 
 def load_state(
@@ -119,7 +99,10 @@ def load_state(
             name; the backbone is then untouched.
     """
     model: Any = backbone
-    names, values = _own_names(backbone), backbone.state_dict()
+    values = backbone.state_dict()
+    # A file's names → ours: wrappers leave timm's as they are; counters and indices are no weights.
+    floats = (name for name, value in values.items() if value.is_floating_point())
+    names = {name.removeprefix("inner."): name for name in floats}
     try:
         state = model.translate(state) if hasattr(model, "translate") else state
     except ValueError as error:

@@ -5,5 +5,4 @@ from mtp_bench.recipes.source import Source
 
 def prepare(backbone: str) -> Source | None:
     """Nothing to start from."""
-    del backbone
     return None
