@@ -15,15 +15,15 @@ from torch.nn import functional
 def norm_linear(norm: nn.LayerNorm, linear: nn.Linear, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """``linear(norm(tokens))``, and ``norm(tokens)`` itself, which is not kept."""
     words = (norm.weight, norm.bias, norm.eps, linear.weight, linear.bias)
-    found: Any = _NormLinear
-    out, normed = found.apply(tokens, *words)
+    apply: Any = _NormLinear.apply
+    out, normed = apply(tokens, *words)
     return out, normed
 
 
 def gelu_linear(linear: nn.Linear, hidden: Tensor) -> Tensor:
     """``linear(gelu(hidden))``."""
-    found: Any = _GeluLinear
-    out: Tensor = found.apply(hidden, linear.weight, linear.bias)
+    apply: Any = _GeluLinear.apply
+    out: Tensor = apply(hidden, linear.weight, linear.bias)
     return out
 
 

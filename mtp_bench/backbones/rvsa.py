@@ -168,7 +168,7 @@ class Rvsa(nn.Module):
         if self._pyramid == "last" and self.norm is not None:
             taken = [self.norm(tokens)] * 4
         shape = (len(images), self._size.width, height, width)
-        maps = [t.transpose(1, 2).reshape(shape) for t in taken]
+        maps = [t.transpose(1, 2).contiguous().view(shape) for t in taken]
         return maps if self._pyramid == "none" else self._steps(maps)
 
     def _steps(self, maps: list[Tensor]) -> list[Tensor]:

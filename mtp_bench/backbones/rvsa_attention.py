@@ -244,7 +244,7 @@ def by_rows(qkv: Tensor, points: Tensor, height: int, width: int) -> tuple[Tenso
     image = torch.arange(batch, device=x.device).view(-1, 1, 1, 1, 1, 1) * (height * width)
     token = ys.clamp(0, height - 1) * width + xs.clamp(0, width - 1)
     head = torch.arange(heads, device=x.device).view(-1, 1, 1)
-    key_row = ((token.long() + image) * 3 + 1) * heads + head
+    key_row = ((token.nan_to_num(0.0).long() + image) * 3 + 1) * heads + head
     rows = torch.stack([key_row, key_row + heads]).view(-1, 4)
     table = qkv.reshape(batch * height * width * 3 * heads, -1).to(points.dtype)
     both = shares.expand(2, *shares.shape).reshape(-1, 4)

@@ -47,7 +47,8 @@ def test_bfloat16_stays_close(variant: str) -> None:
         assert not torch.equal(got.float(), expected)
 
 
-# Dynamo itself asks for it, of what enters a graph after a break.
+# Dynamo itself makes the one, and asks for the other of what enters a graph after a break.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("tables", [True, False])
 def test_compiled_it_gives_the_same(tables: bool) -> None:

@@ -222,7 +222,7 @@ OFFLINE = """
 from mtp_bench.errors import UserError
 from mtp_bench.mm.backbone import build_backbone
 try:
-    build_backbone("timm/test_resnet", 32, 0.0, 0, {"path": None})
+    build_backbone("timm/test_resnet", 0, {"path": None}, image_size=32)
 except UserError as error:
     print(error)
 """
