@@ -39,11 +39,12 @@ def test_requeue_in_the_middle(place: Place, undisturbed: Place, cluster: Cluste
 
 
 def test_scancel_cancels_and_is_named(place: Place, cluster: Cluster) -> None:
+    place.change_protocol("iterations: 150", "iterations: 600")  # still training when it comes
     watching = place.start_run()
     job, task = place.training(past=5)
     cluster.run("scancel", task)
     code, _, err = place.ended(watching)
-    assert code == 1
+    assert code == 1, err
     assert f"cancelled: {job}: cancelled in SLURM (SLURM job {task})" in err
     assert place.states() == {"done": 1, "cancelled": 1}
     code, _, err = place.run("--retry-failed")
