@@ -4,11 +4,11 @@ An output pixel adds up P points of its group's channels, each interpolated bili
 outside the map) and weighted by its mask. A point lies at the pixel's own place plus
 ``scale * (kernel point + offset)``: the scale stretches the kernel too.
 
-``whole`` samples all points at once and keeps the samples for the gradient. ``points`` samples one
-kernel point after another, a quarter of the groups at a time, and once more for the gradient.
-``auto`` takes ``points`` where all samples together would fill ``MANY`` bytes or more; on smaller
-maps the many small steps cost more time than the memory is worth. ``triton`` is the kernel of
-``dcnv3_triton.py``, only ever taken by name.
+Both plain forms take a quarter of the groups at a time. ``whole`` samples all their points at once
+and keeps the samples for the gradient. ``points`` samples one kernel point after another, and once
+more for the gradient. ``auto`` takes ``points`` where all samples together would fill ``MANY``
+bytes or more; on smaller maps the many small steps cost more time than the memory is worth.
+``triton`` is the kernel of ``dcnv3_triton.py``, only ever taken by name.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from mtp_bench.errors import UserError
 Form = Literal["auto", "whole", "points", "triton"]
 
 MANY = 32 * 2**20
-PORTIONS = 4  # of the groups, in `points`
+PORTIONS = 4  # of the groups: large temporary tensors cost time as well as memory
 
 _sampler = torch.ops.aten.grid_sampler_2d
 _sampler_backward = torch.ops.aten.grid_sampler_2d_backward
@@ -99,7 +99,7 @@ class _Sampling(torch.autograd.Function):
         views = _views(geometry.groups, values, offsets, masks, result)
         reference, exact = _reference(geometry, views), _exact(values)
         kept = []
-        for groups in _parts(geometry.groups, 1 if whole else PORTIONS):
+        for groups in _parts(geometry.groups, PORTIONS):
             maps = _front(views.values[:, groups], exact)
             weights = _front(views.masks[:, groups], exact)
             grid = _grid(views.offsets[:, groups], offsets.dtype, reference)
@@ -122,25 +122,23 @@ class _Sampling(torch.autograd.Function):
         gradients: list[Tensor] = []
         views = _views(geometry.groups, values, offsets, masks, gradient)
         reference, exact = _reference(geometry, views), _exact(values)
-        for groups in _parts(geometry.groups, 1 if whole else PORTIONS):
+        for groups in _parts(geometry.groups, PORTIONS):
             maps = _front(views.values[:, groups], exact)
             weights = _front(views.masks[:, groups], exact)
-            grid, above = (
-                _grid(views.offsets[:, groups], offsets.dtype, reference),
-                _front(views.result[:, groups], exact),
-            )
+            above = _front(views.result[:, groups], exact)[:, :, None]
+            grid = _grid(views.offsets[:, groups], offsets.dtype, reference)
             total: Any = None
             for points in _parts(geometry.points, 1 if whole else geometry.points):
-                sampled = kept[0] if whole else _sample(maps, grid[:, points])
-                mask = [(above * point).sum(1) for point in sampled.unbind(2)]
+                sampled = kept.pop(0) if whole else _sample(maps, grid[:, points])
+                mask = (above * sampled).sum(1)
                 del sampled
-                down = (above[:, :, None] * weights[:, None, points]).flatten(2, 3)
+                down = (above * weights[:, None, points]).flatten(2, 3)
                 place = grid[:, points].flatten(1, 2)
                 part, moved = _sampler_backward(down, maps, place, *_MODE, [True, True])
                 total = total.add_(part) if points.start else part
                 # The step's places and weights are used up: their room is their gradients'.
                 grid[:, points] = moved.mul_(reference.step).view_as(grid[:, points])
-                weights[:, points] = torch.stack(mask, 1)
+                weights[:, points] = mask
                 del down, part, moved, mask
             grid = grid.to(offsets.dtype).flatten(3).view(views.offsets.dtype)
             gradients = gradients or [torch.empty_like(t) for t in (values, offsets, masks)]
