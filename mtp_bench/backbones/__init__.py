@@ -95,13 +95,9 @@ def normalisation(
     differ = any(abs(a - b) > CLOSE for a, b in ours)
     if pretrained and differ and not protocol.own_statistics:
         raise UserError(
-            f"{name}: its weights expect pictures of mean {_shown(weights.mean)} and deviation "
-            f"{_shown(weights.std)}, the protocol fixes {_shown(protocol.mean)} and "
-            f"{_shown(protocol.std)}, which costs accuracy: set mean and std to null, or "
+            f"{name}: its weights expect pictures of mean {weights.mean} and deviation "
+            f"{weights.std}, the protocol fixes {protocol.mean} and "
+            f"{protocol.std}, which costs accuracy: set mean and std to null, or "
             "own_statistics: true to mean it"
         )
     return weights.model_copy(update={"mean": protocol.mean, "std": protocol.std})
-
-
-def _shown(values: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
