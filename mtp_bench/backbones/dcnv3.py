@@ -4,11 +4,11 @@ An output pixel adds up P points of its group's channels, each interpolated bili
 outside the map) and weighted by its mask. A point lies at the pixel's own place plus
 ``scale * (kernel point + offset)``: the scale stretches the kernel too.
 
-Both plain forms take a quarter of the groups at a time. ``whole`` samples all their points at once
-and keeps the samples for the gradient. ``points`` samples one kernel point after another, and once
-more for the gradient. ``auto`` takes ``points`` where all samples together would fill ``MANY``
-bytes or more; on smaller maps the many small steps cost more time than the memory is worth.
-``triton`` is the kernel of ``dcnv3_triton.py``, only ever taken by name.
+``whole`` samples all points at once and keeps the samples for the gradient. ``points`` samples one
+kernel point after another, a quarter of the groups at a time, and once more for the gradient.
+``auto`` takes ``points`` where all samples together would fill ``MANY`` bytes or more; on smaller
+maps the many small steps cost more time than the memory is worth. ``triton`` is the kernel of
+``dcnv3_triton.py``, only ever taken by name.
 """
 
 import importlib
@@ -24,14 +24,12 @@ from mtp_bench.errors import UserError
 Form = Literal["auto", "whole", "points", "triton"]
 
 MANY = 32 * 2**20
-PORTIONS = 4  # of the groups: large temporary tensors cost time as well as memory
+PORTIONS = 4  # of the groups, in `points`
 
 _sampler = torch.ops.aten.grid_sampler_2d
 _sampler_backward = torch.ops.aten.grid_sampler_2d_backward
 # Bilinear, zeros outside, and -1 and 1 are the outer edges of the map.
 _MODE = (0, 0, False)
-# By the size of a number, a type of twice the size.
-_PAIRS = {2: torch.int32, 4: torch.int64, 8: torch.complex128}
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def dcnv3(
         samples = masks.numel() * (values.shape[-1] // geometry.groups)
         form = "points" if samples * _exact(values).itemsize >= MANY else "whole"
     apply: Any = _Sampling.apply
-    result: Tensor = apply(values, offsets.contiguous(), masks, geometry, form == "whole")
+    result: Tensor = apply(values, offsets, masks, geometry, form == "whole")
     return result
 
 
@@ -85,7 +83,7 @@ class _Views(NamedTuple):
     """The tensors with their groups in front. Also used for their gradients."""
 
     values: Tensor  # (N, G, C, H, W)
-    offsets: Tensor  # (N, G, P, Ho, Wo) of x and y in one, which is copied much faster than two
+    offsets: Tensor  # (N, G, P, Ho, Wo, 2)
     masks: Tensor  # (N, G, P, Ho, Wo)
     result: Tensor  # (N, G, C, Ho, Wo)
 
@@ -99,10 +97,10 @@ class _Sampling(torch.autograd.Function):
         views = _views(geometry.groups, values, offsets, masks, result)
         reference, exact = _reference(geometry, views), _exact(values)
         kept = []
-        for groups in _parts(geometry.groups, PORTIONS):
+        for groups in _parts(geometry.groups, 1 if whole else PORTIONS):
             maps = _front(views.values[:, groups], exact)
             weights = _front(views.masks[:, groups], exact)
-            grid = _grid(views.offsets[:, groups], offsets.dtype, reference)
+            grid = _grid(views, groups, reference)
             total = maps.new_zeros((*maps.shape[:2], *offsets.shape[1:3]))
             for points in _parts(geometry.points, 1 if whole else geometry.points):
                 sampled = _sample(maps, grid[:, points])
@@ -122,25 +120,23 @@ class _Sampling(torch.autograd.Function):
         gradients: list[Tensor] = []
         views = _views(geometry.groups, values, offsets, masks, gradient)
         reference, exact = _reference(geometry, views), _exact(values)
-        for groups in _parts(geometry.groups, PORTIONS):
+        for groups in _parts(geometry.groups, 1 if whole else PORTIONS):
             maps = _front(views.values[:, groups], exact)
             weights = _front(views.masks[:, groups], exact)
-            above = _front(views.result[:, groups], exact)[:, :, None]
-            grid = _grid(views.offsets[:, groups], offsets.dtype, reference)
+            grid, above = _grid(views, groups, reference), _front(views.result[:, groups], exact)
             total: Any = None
             for points in _parts(geometry.points, 1 if whole else geometry.points):
-                sampled = kept.pop(0) if whole else _sample(maps, grid[:, points])
-                mask = (above * sampled).sum(1)
+                sampled = kept[0] if whole else _sample(maps, grid[:, points])
+                mask = [(above * point).sum(1) for point in sampled.unbind(2)]
                 del sampled
-                down = (above * weights[:, None, points]).flatten(2, 3)
+                down = (above[:, :, None] * weights[:, None, points]).flatten(2, 3)
                 place = grid[:, points].flatten(1, 2)
                 part, moved = _sampler_backward(down, maps, place, *_MODE, [True, True])
                 total = total.add_(part) if points.start else part
                 # The step's places and weights are used up: their room is their gradients'.
                 grid[:, points] = moved.mul_(reference.step).view_as(grid[:, points])
-                weights[:, points] = mask
+                weights[:, points] = torch.stack(mask, 1)
                 del down, part, moved, mask
-            grid = grid.to(offsets.dtype).flatten(3).view(views.offsets.dtype)
             gradients = gradients or [torch.empty_like(t) for t in (values, offsets, masks)]
             into = _views(geometry.groups, *gradients, gradient)
             into.values[:, groups] = total.unflatten(0, (images, -1))
@@ -152,8 +148,9 @@ class _Sampling(torch.autograd.Function):
 def _views(groups: int, *tensors: Tensor) -> _Views:
     """Views, so that what is written to them lands in the tensors."""
     values, offsets, masks, result = tensors
-    whole = (values, offsets.view(_PAIRS[offsets.itemsize]), masks, result)
-    return _Views(*(t.unflatten(3, (groups, -1)).permute(0, 3, 4, 1, 2) for t in whole))
+    front = [t.unflatten(3, (groups, -1)).permute(0, 3, 4, 1, 2) for t in (values, masks, result)]
+    points = offsets.unflatten(3, (groups, -1, 2)).permute(0, 3, 4, 1, 2, 5)
+    return _Views(front[0], points, front[1], front[2])
 
 
 def _parts(count: int, parts: int) -> list[slice]:
@@ -174,7 +171,7 @@ def _exact(values: Tensor) -> torch.dtype:
 
 class _Reference(NamedTuple):
     places: Tensor  # (P, Ho, Wo, 2) of the points without offsets, in [-1, 1]
-    step: Tensor  # (Wo, 2) what one pixel of offset is there, the same in each column
+    step: Tensor  # (2,) what one pixel of offset is there
 
 
 def _reference(geometry: Geometry, views: _Views) -> _Reference:
@@ -190,15 +187,13 @@ def _reference(geometry: Geometry, views: _Views) -> _Reference:
     pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1) + middle - geometry.pad
     size = torch.tensor([width, height], **like)
     places = pixels + geometry.scale * kernel[:, None, None]
-    step = (2 * geometry.scale / size).repeat(views.result.shape[4], 1)
-    return _Reference((2 * places + 1) / size - 1, step)
+    return _Reference((2 * places + 1) / size - 1, 2 * geometry.scale / size)
 
 
-def _grid(pairs: Tensor, dtype: torch.dtype, reference: _Reference) -> Tensor:
-    """(N*G, P, Ho, Wo, 2) places of the points, in [-1, 1]; the offsets come as of that dtype."""
+def _grid(views: _Views, groups: slice, reference: _Reference) -> Tensor:
+    """(N*G, P, Ho, Wo, 2) places of the points, in [-1, 1]."""
     places, step = reference
-    offsets = _front(pairs, pairs.dtype).view(dtype).to(step.dtype)
-    return torch.addcmul(places, offsets.unflatten(3, step.shape), step)
+    return torch.addcmul(places, _front(views.offsets[:, groups], step.dtype), step)
 
 
 def _sample(maps: Tensor, grid: Tensor) -> Tensor:
