@@ -14,6 +14,7 @@ from pathlib import Path
 from mtp_bench.errors import UserError
 from mtp_bench.executors import scheduler
 from mtp_bench.executors.endings import NOT_WRITABLE
+from mtp_bench.store.attempts import scheduler_id
 from mtp_bench.store.control import StopRequest
 from mtp_bench.store.lock import holder
 from mtp_bench.store.paths import JobPaths
@@ -104,16 +105,17 @@ def _ours_to_requeue(stop: StopRequest) -> bool:
     """
     if "ended" not in stop.reasons:
         return bool(stop.reasons & {"notice", "deadline"})
+    identity = scheduler_id()
     try:
-        told = scheduler.endings([os.environ["SLURM_JOB_ID"]])
+        told = scheduler.endings([identity] if identity else [])
         return any(seen.state == "RUNNING" for seen in told.values())
-    except (scheduler.NoAnswer, KeyError):
+    except scheduler.NoAnswer:
         return False
 
 
 def _requeue() -> None:
     """Ask until the controller answers; a job that cannot is submitted again by the next run."""
-    identity = os.environ["SLURM_JOB_ID"]
+    identity = scheduler_id() or ""  # not SLURM_JOB_ID: an array's last task has that of the array
     until = time.monotonic() + REQUEUE_SECONDS
     while time.monotonic() < until:
         try:

@@ -111,7 +111,7 @@ def endings(ids: Iterable[str]) -> dict[str, Seen]:
     found: dict[str, Seen] = {}
     for identity in wanted:
         found |= dict(_shown(identity))
-    known = {task.partition("_")[0] for task in found}
+    known = {name for task in found for name in (task, task.partition("_")[0])}
     for some in _chunks(identity for identity in wanted if identity not in known):
         found |= dict(_accounted(some))
     return found

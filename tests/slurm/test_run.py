@@ -53,6 +53,22 @@ def test_scancel_cancels_and_is_named(place: Place, cluster: Cluster) -> None:
     assert place.record(job)["attempts"][1]["from_iteration"] > 0
 
 
+def test_scancel_of_an_arrays_last_task_leaves_the_others(place: Place, cluster: Cluster) -> None:
+    """SLURM gives the array's own number to its last task."""
+    place.change_protocol("iterations: 150", "iterations: 600")
+    watching = place.start_run()
+    place.training(past=5)
+    task, job = sorted(place.tasks().items())[-1]
+    until(lambda: place.iteration(job) > 5, 60, "training")
+    cluster.run("scancel", task)
+    code, _, err = place.ended(watching)
+    assert code == 1, err
+    assert f"cancelled: {job}: cancelled in SLURM (SLURM job {task})" in err
+    assert place.states() == {"done": 1, "cancelled": 1}
+    (other,) = place.records()
+    assert len(other["attempts"]) == 1
+
+
 def test_time_limit(place: Place, undisturbed_long: Place) -> None:
     """A minute's limit, of which SLURM warns after about half; the job takes longer than that."""
     place.change_protocol("iterations: 150", f"iterations: {LONG}")
