@@ -112,7 +112,7 @@ def _axis(at: tl.tensor, moved: tl.tensor, size: tl.tensor, GEOMETRY: tl.constex
 def _point(
     point: tl.tensor, inputs: tl.tensor, sizes: tl.tensor, row: tl.tensor, BLOCK: tl.constexpr
 ) -> tl.tensor:
-    """Of one point in all rows: number, mask, and both coordinates as pixel and rest."""
+    """Of one point in all rows: number, mask, and both coordinates, each as pixel and rest."""
     _, height, width, lines, columns = sizes
     pixel = row // BLOCK.geometry.groups
     number = row.to(tl.int64) * BLOCK.geometry.points + point
@@ -127,21 +127,34 @@ def _point(
     down += (tap % BLOCK.geometry.kernel) * BLOCK.geometry.dilation
     x, after_x = _axis(pixel % columns, right, width, BLOCK.geometry)
     y, after_y = _axis(pixel // columns % lines, down, height, BLOCK.geometry)
-    return number, mask, x, after_x, y, after_y
+    return number, mask, (x, after_x, y, after_y)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _corner(
-    x: tl.tensor, y: tl.tensor, sizes: tl.tensor, row: tl.tensor, BLOCK: tl.constexpr
+    corner: tl.constexpr,
+    axes: tl.tensor,
+    inputs: tl.tensor,
+    sizes: tl.tensor,
+    row: tl.tensor,
+    BLOCK: tl.constexpr,
 ) -> tl.tensor:
-    """Where a pixel's channels start in the values, and which exist."""
+    """One of the four pixels around a point: its weights, place, whether it exists, its values."""
     count, height, width, lines, columns = sizes
+    x, after_x, y, after_y = axes
+    weight_x = after_x if corner % 2 else 1 - after_x
+    weight_y = after_y if corner // 2 else 1 - after_y
+    x += corner % 2
+    y += corner // 2
     image = row // BLOCK.geometry.groups // columns // lines
     pixel = (image * height + y) * width + x
     start = pixel.to(tl.int64) * BLOCK.geometry.groups + row % BLOCK.geometry.groups
     channel = tl.arange(0, BLOCK.wide)[None, :]
     inside = (row < count) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return start[:, None] * BLOCK.channels + channel, inside[:, None] & (channel < BLOCK.channels)
+    place = start[:, None] * BLOCK.channels + channel
+    exists = inside[:, None] & (channel < BLOCK.channels)
+    value = tl.load(inputs[0] + place, mask=exists, other=0.0).to(tl.float32)
+    return weight_x, weight_y, place, exists, value
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -153,14 +166,9 @@ def forward_kernel(
     row = tl.program_id(0) * rows + tl.arange(0, rows)
     total = tl.zeros((rows, wide), tl.float32)
     for point in range(BLOCK.geometry.points):
-        _, mask, x, after_x, y, after_y = _point(point, inputs, sizes, row, BLOCK)
+        _, mask, axes = _point(point, inputs, sizes, row, BLOCK)
         for corner in tl.static_range(4):
-            right = corner % 2
-            down = corner // 2
-            weight_x = after_x if right else 1 - after_x
-            weight_y = after_y if down else 1 - after_y
-            place, inside = _corner(x + right, y + down, sizes, row, BLOCK)
-            value = tl.load(inputs[0] + place, mask=inside, other=0.0).to(tl.float32)
+            weight_x, weight_y, _, _, value = _corner(corner, axes, inputs, sizes, row, BLOCK)
             total += (mask * weight_x * weight_y)[:, None] * value
     channel = tl.arange(0, BLOCK.wide)[None, :]
     place = row.to(tl.int64)[:, None] * BLOCK.channels + channel
@@ -180,23 +188,19 @@ def backward_kernel(
     inside = exists[:, None] & (channel < BLOCK.channels)
     above = tl.load(inputs[3] + place, mask=inside, other=0.0).to(tl.float32)
     for point in range(BLOCK.geometry.points):
-        number, mask, x, after_x, y, after_y = _point(point, inputs, sizes, row, BLOCK)
+        number, mask, axes = _point(point, inputs, sizes, row, BLOCK)
         by_mask = tl.zeros((rows,), tl.float32)
         by_x = tl.zeros((rows,), tl.float32)
         by_y = tl.zeros((rows,), tl.float32)
         for corner in tl.static_range(4):
-            right = corner % 2
-            down = corner // 2
-            weight_x = after_x if right else 1 - after_x
-            weight_y = after_y if down else 1 - after_y
-            place, inside = _corner(x + right, y + down, sizes, row, BLOCK)
-            value = tl.load(inputs[0] + place, mask=inside, other=0.0).to(tl.float32)
+            found = _corner(corner, axes, inputs, sizes, row, BLOCK)
+            weight_x, weight_y, place, inside, value = found
             part = above * (mask * weight_x * weight_y)[:, None]
             tl.atomic_add(outputs[0] + place, part, mask=inside, sem="relaxed")
             dot = tl.sum(above * value, axis=1)
             by_mask += weight_x * weight_y * dot
-            by_x += (2 * right - 1) * weight_y * dot
-            by_y += (2 * down - 1) * weight_x * dot
+            by_x += (2 * (corner % 2) - 1) * weight_y * dot
+            by_y += (2 * (corner // 2) - 1) * weight_x * dot
         moved = mask * BLOCK.geometry.scale
         tl.store(outputs[1] + 2 * number, moved * by_x, mask=exists)
         tl.store(outputs[1] + 2 * number + 1, moved * by_y, mask=exists)

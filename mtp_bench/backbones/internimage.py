@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from mtp_bench.backbones import torchvision_shim
 from mtp_bench.backbones.dcnv3 import Form, Geometry, dcnv3
 from mtp_bench.backbones.layers import Mlp, Permuted
-from mtp_bench.backbones.torchvision_shim import apply as apply_shim
+from mtp_bench.backbones.lean import recomputed
 
-apply_shim()
+torchvision_shim.apply()
 
 from timm.layers import DropPath  # noqa: E402
 
@@ -55,6 +55,11 @@ def _norm(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(channels, EPS))
 
 
+def _norm_after(channels: int) -> nn.Sequential:
+    """After a convolution: (B, C, H, W) to normed (B, H, W, C)."""
+    return nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(channels, EPS))
+
+
 class DeformableLayer(nn.Module):
     """DCNv3 with its projections, (N, H, W, C) to the same."""
 
@@ -62,9 +67,8 @@ class DeformableLayer(nn.Module):
         super().__init__()
         self._geometry, self._form = Geometry(groups, scale=scale), form
         points = self._geometry.points
-        norm = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(channels, EPS))
         depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.dw_conv = nn.Sequential(depthwise, norm, nn.GELU())
+        self.dw_conv = nn.Sequential(depthwise, _norm_after(channels), nn.GELU())
         self.offset = nn.Linear(channels, groups * points * 2)
         self.mask = nn.Linear(channels, groups * points)
         self.input_proj = nn.Linear(channels, channels)
@@ -107,9 +111,9 @@ class Block(nn.Module):
 
 def _stem(channels: int) -> nn.Sequential:
     """Two strided convolutions: images to maps of stride 4."""
-    half, last = channels // 2, (0, 2, 3, 1)
-    norm1 = nn.Sequential(Permuted(*last), nn.LayerNorm(half, EPS), Permuted(0, 3, 1, 2))
-    norm2 = nn.Sequential(Permuted(*last), nn.LayerNorm(channels, EPS))
+    half = channels // 2
+    norm1 = nn.Sequential(*_norm_after(half), Permuted(0, 3, 1, 2))
+    norm2 = _norm_after(channels)
     conv1, conv2 = nn.Conv2d(3, half, 3, 2, 1), nn.Conv2d(half, channels, 3, 2, 1)
     parts = {"conv1": conv1, "norm1": norm1, "act": nn.GELU(), "conv2": conv2, "norm2": norm2}
     return nn.Sequential(OrderedDict(parts))
@@ -118,7 +122,7 @@ def _stem(channels: int) -> nn.Sequential:
 def _downsample(channels: int) -> nn.Sequential:
     """Half the sides, twice the channels."""
     conv = nn.Conv2d(channels, 2 * channels, 3, 2, 1, bias=False)
-    norm = nn.Sequential(Permuted(0, 2, 3, 1), nn.LayerNorm(2 * channels, EPS))
+    norm = _norm_after(2 * channels)
     return nn.Sequential(OrderedDict(first=Permuted(0, 3, 1, 2), conv=conv, norm=norm))
 
 
@@ -176,10 +180,7 @@ class InternImage(nn.Module):
         for level in self.levels:
             stage: Any = level
             for block in stage.blocks:
-                if self._checkpointing and torch.is_grad_enabled():
-                    maps = checkpoint(block, maps, use_reentrant=False)
-                else:
-                    maps = block(maps)
+                maps = recomputed(block, maps, wanted=self._checkpointing)
             maps = stage.norm(maps)
             taken.append(maps.permute(0, 3, 1, 2).contiguous())
             if stage.downsample is not None:

@@ -4,12 +4,24 @@ A norm or a GELU before a linear layer costs as much memory as its input, and ne
 compute. torch's checkpointing would do the same, with a millisecond of Python a call.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+
+def recomputed(function: Callable[..., Any], *inputs: Any, wanted: bool = True) -> Any:
+    """Call it; where gradients are ``wanted`` cheaply, keep its inputs and run it again for them.
+
+    Recomputation stops at the last tensor that it needs: a costly last layer is not run again.
+    """
+    if wanted and torch.is_grad_enabled():
+        return checkpoint(function, *inputs, use_reentrant=False)
+    return function(*inputs)
 
 
 def norm_linear(norm: nn.LayerNorm, linear: nn.Linear, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,16 +15,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from mtp_bench.backbones import torchvision_shim
 from mtp_bench.backbones.files import State
 from mtp_bench.backbones.layers import Mlp, Norm2d
-from mtp_bench.backbones.lean import norm_linear
+from mtp_bench.backbones.lean import norm_linear, recomputed
 from mtp_bench.backbones.rvsa_attention import FullAttention, WindowAttention, resize_rows
-from mtp_bench.backbones.torchvision_shim import apply as apply_shim
 from mtp_bench.errors import UserError
 
-apply_shim()
+torchvision_shim.apply()
 
 from timm.layers import DropPath  # noqa: E402
 
@@ -159,10 +158,7 @@ class Rvsa(nn.Module):
         tokens = maps.flatten(2).transpose(1, 2) + self._positions(height, width)
         taken = []
         for i, block in enumerate(self.blocks):
-            if self._checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, height, width, use_reentrant=False)
-            else:
-                tokens = block(tokens, height, width)
+            tokens = recomputed(block, tokens, height, width, wanted=self._checkpointing)
             if i in self._size.taps:
                 taken.append(tokens)
         if self._pyramid == "last" and self.norm is not None:
@@ -172,11 +168,7 @@ class Rvsa(nn.Module):
         return maps if self._pyramid == "none" else self._steps(maps)
 
     def _steps(self, maps: list[Tensor]) -> list[Tensor]:
-        finest = self.fpn1[0](maps[0])
-        if torch.is_grad_enabled():  # recomputation stops before the last, costly layer
-            finest = checkpoint(self.fpn1[1:], finest, use_reentrant=False)
-        else:
-            finest = self.fpn1[1:](finest)
+        finest = recomputed(self.fpn1[1:], self.fpn1[0](maps[0]))
         return [finest, self.fpn2(maps[1]), maps[2], functional.max_pool2d(maps[3], 2, 2)]
 
     def _check(self, images: Tensor) -> None:

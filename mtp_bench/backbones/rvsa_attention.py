@@ -209,7 +209,7 @@ class WindowAttention(nn.Module):
 
 
 def _head(width: int, outputs: int) -> nn.Sequential:
-    """The published container: only its last layer has parameters, and ``project`` applies them."""
+    """The published container: only its last layer has parameters, which ``_numbers`` applies."""
     return nn.Sequential(nn.Identity(), nn.Identity(), nn.Conv2d(width, outputs, 1))
 
 

@@ -109,10 +109,8 @@ def _check_pictures(plan: Plan) -> None:
     for spec in (job.spec for job in plan.jobs):
         if spec.protocol is None or spec.protocol.mean is None or not spec.stages:
             continue
-        named = spec.stages[-1].weights
-        given = named.normalisation if named else None
         try:
-            backbones.normalisation(spec.protocol, spec.backbone, given, pretrained=True)
+            backbones.normalisation(spec.protocol, spec.backbone, spec.weights, pretrained=True)
         except UserError as error:
             problems[f"{spec.dataset}, {spec.recipe}: {error}"] = None
     if problems:

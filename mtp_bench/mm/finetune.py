@@ -147,12 +147,8 @@ def _context(job: JobFile, source: dict[str, Any] | None) -> Context:
         p: seed_for(spec.dataset, spec.seed, p)
         for p in ("backbone", "head", "data", "train", "fraction")
     }
-    named = spec.stages[-1].weights if spec.stages else None
     normalisation = backbones.normalisation(
-        protocol,
-        spec.backbone,
-        named.normalisation if named else None,
-        pretrained=source is not None,
+        protocol, spec.backbone, spec.weights, pretrained=source is not None
     )
     backbone = {
         "name": spec.backbone,

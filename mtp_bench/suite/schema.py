@@ -321,6 +321,11 @@ class JobSpec(Model):
     pretrain_seed: Annotated[int, Field(ge=0)] = 0
 
     @property
+    def weights(self) -> Weights | None:
+        """The file that the last stage is loaded from, where the suite names one."""
+        return self.stages[-1].weights if self.stages else None
+
+    @property
     def settings(self) -> Protocol:
         """The protocol of a job that can be run."""
         if self.protocol is None:

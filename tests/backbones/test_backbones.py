@@ -106,7 +106,7 @@ def test_catalogue_tells_the_truth_of_our_backbones() -> None:
         assert entry.facts["strides"] == backbone.strides
 
 
-def normalised(protocol: dict[str, Any], given: Normalisation | None = None) -> Normalisation:
+def normalised(protocol: dict[str, Any], given: Weights | None = None) -> Normalisation:
     settings = DEMO.model_copy(update=protocol)
     return normalisation(settings, "timm/tf_efficientnet_lite0", given, pretrained=True)
 
@@ -114,11 +114,12 @@ def normalised(protocol: dict[str, Any], given: Normalisation | None = None) -> 
 def test_pictures_are_normalised_as_the_weights_were() -> None:
     assert normalised({}).mean == HALF
     bgr = Normalisation(mean=(1, 2, 3), std=(1, 1, 1), channel_order="bgr")
-    assert normalised({}, bgr) == bgr
+    named = Weights(file="a", **bgr.model_dump())
+    assert normalised({}, named) == bgr
     with pytest.raises(UserError, match="which costs accuracy"):
         normalised({"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)})
     ours = {"mean": (1.0, 2.0, 3.0), "std": (4.0, 4.0, 4.0), "own_statistics": True}
-    assert normalised(ours, bgr).mean == (1, 2, 3)
+    assert normalised(ours, named).mean == (1, 2, 3)
     picture = Image.new("RGB", (2, 2), (1, 2, 4))
     view = test_transform(TestSettings(image_size=2), bgr)
     assert view(picture)[:, 0, 0].tolist() == [1.0, 0.0, 0.0]  # blue, green, red
