@@ -59,6 +59,25 @@ RGB = Annotated[tuple[float, float, float], Strict(False)]
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
+def exactly_one(*keys: str) -> Any:
+    """A validator of a model: one of these keys is given, and no other."""
+
+    def check(model: Any) -> Any:
+        if sum(getattr(model, key) is not None for key in keys) != 1:
+            *first, last = (f"'{key}'" for key in keys)
+            raise ValueError(f"give exactly one of {', '.join(first)} and {last}")
+        return model
+
+    return model_validator(mode="after")(check)
+
+
+def _check_statistics(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
+    if (mean is None) != (std is None):
+        raise ValueError("give both 'mean' and 'std', or neither")
+    if std is not None and min(std) <= 0:
+        raise ValueError("'std' must be above 0")
+
+
 class Normalisation(Model):
     """How a picture's values become a backbone's input: as they were in its pretraining."""
 
@@ -74,11 +93,7 @@ class Span(Model):
     epochs: Count | None = None
     iterations: Count | None = None
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.epochs is None) == (self.iterations is None):
-            raise ValueError("give exactly one of 'epochs' and 'iterations'")
-        return self
+    _exactly_one = exactly_one("epochs", "iterations")
 
 
 class TestSettings(Model):
@@ -135,19 +150,12 @@ class Protocol(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("give both 'mean' and 'std', or neither")
-        _positive(self.std)
+        _check_statistics(self.mean, self.std)
         for unit in ("epochs", "iterations"):
             warm, all_of_it = getattr(self.warmup, unit, None), getattr(self.length, unit)
             if warm is not None and all_of_it is not None and warm > all_of_it:
                 raise ValueError(f"'warmup' of {warm} {unit} is longer than 'length'")
         return self
-
-
-def _positive(std: tuple[float, ...] | None) -> None:
-    if std is not None and min(std) <= 0:
-        raise ValueError("'std' must be above 0")
 
 
 def _part_of(model: type[BaseModel], name: str) -> type[BaseModel]:
@@ -209,11 +217,9 @@ class Weights(Model):
 
     @model_validator(mode="after")
     def _both_statistics(self) -> Self:
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("give both 'mean' and 'std', or neither")
+        _check_statistics(self.mean, self.std)
         if self.mean is None and (self.value_range, self.channel_order) != (255, "rgb"):
             raise ValueError("'value_range' and 'channel_order' go with 'mean' and 'std'")
-        _positive(self.std)
         return self
 
     @property
@@ -240,11 +246,7 @@ class CustomRecipe(Model):
     weights: WeightsEntry | None = None
     chain: str | None = None
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.weights is None) == (self.chain is None):
-            raise ValueError("give exactly one of 'weights' and 'chain'")
-        return self
+    _exactly_one = exactly_one("weights", "chain")
 
 
 MOST_SEEDS = 1000
@@ -289,11 +291,7 @@ class Suite(Model):
     recipes: dict[Name, CustomRecipe] = {}
     overrides: tuple[Rule, ...] = ()
 
-    @model_validator(mode="after")
-    def _datasets_or_tasks(self) -> Self:
-        if (self.datasets is None) == (self.tasks is None):
-            raise ValueError("give exactly one of 'datasets' and 'tasks'")
-        return self
+    _datasets_or_tasks = exactly_one("datasets", "tasks")
 
 
 class Stage(Model):

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mtp_bench.errors import UserError
 from mtp_bench.suite.load import read, validate
-from mtp_bench.suite.schema import Count, Model
+from mtp_bench.suite.schema import Count, Model, exactly_one
 
 Kind = Literal["pretrain", "finetune"]
 KINDS: tuple[Kind, ...] = ("pretrain", "finetune")
@@ -129,11 +129,7 @@ class Activate(Model):
     venv: Line | None = None
     container: Line | None = None
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if sum(value is not None for value in (self.conda, self.venv, self.container)) != 1:
-            raise ValueError("give exactly one of 'conda', 'venv' and 'container'")
-        return self
+    _exactly_one = exactly_one("conda", "venv", "container")
 
 
 class SiteProfile(Model):
