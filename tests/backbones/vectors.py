@@ -110,3 +110,26 @@ def kept_bytes(model: nn.Module, images: Tensor) -> int:
         total = sum(found.values())
     del out
     return total
+
+
+def assert_channels_last_gives_the_same(model: nn.Module, images: Tensor) -> None:
+    last = images.to(memory_format=torch.channels_last)
+    assert_same_step(step(model, last), step(model, images))
+    assert all(m.is_contiguous() for m in model(last))
+
+
+def assert_checkpointing_keeps_less(model: nn.Module, other: nn.Module, images: Tensor) -> None:
+    """``other`` is the same with checkpointing: no gradient changes."""
+    assert_same_step(step(other, images), step(model, images), close=1e-6)
+    assert kept_bytes(other, images) < 0.7 * kept_bytes(model, images)
+
+
+def assert_drop_path_is_for_training_only(
+    model: nn.Module, without: nn.Module, images: Tensor
+) -> None:
+    pictures = images.repeat(4, 1, 1, 1)
+    torch.manual_seed(0)
+    first, second = model(pictures)[3], model(pictures)[3]
+    assert not torch.equal(first, second)
+    for got, expected in zip(model.eval()(pictures), without(pictures), strict=True):
+        assert torch.equal(got, expected)

@@ -12,6 +12,7 @@ from PIL import Image
 from mtp_bench.datasets.augment import dihedral, test_transform, train_transform
 from mtp_bench.mm.draws import seeded
 from mtp_bench.suite.schema import Normalisation, Protocol, Span, TestSettings
+from tests.protocols import short_protocol
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 VALUES = Normalisation(mean=MEAN, std=STD)
@@ -24,11 +25,8 @@ MMPRETRAIN_TIMM_INCREASING = {
 
 
 def protocol(augmentation: Any) -> Protocol:
-    return Protocol(
-        image_size=224, length=Span(epochs=1), batch_size=8, lr=1e-3, layer_decay=None,
-        drop_path=0.0, augmentation=augmentation, validate_every=Span(epochs=1),
-        test=TestSettings(image_size=224, resize=256),
-    )  # fmt: skip
+    test = TestSettings(image_size=224, resize=256)
+    return short_protocol(224, Span(epochs=1), 8, augmentation=augmentation, test=test)
 
 
 def picture(size: int = 64) -> Image.Image:

@@ -13,19 +13,10 @@ import pytest
 from mtp_bench import catalog
 from mtp_bench.store.records import Record, write_record
 from mtp_bench.suite.identity import job_id
-from mtp_bench.suite.schema import JobSpec, Protocol, Span, Stage, TestSettings
+from mtp_bench.suite.schema import JobSpec, Span, Stage
+from tests.protocols import short_protocol
 
-PROTOCOL = Protocol(
-    image_size=64,
-    length=Span(epochs=2),
-    batch_size=32,
-    lr=1e-3,
-    layer_decay=None,
-    drop_path=0.0,
-    augmentation="none",
-    validate_every=Span(epochs=1),
-    test=TestSettings(image_size=64),
-)
+PROTOCOL = short_protocol(64, Span(epochs=2), 32, validate_every=Span(epochs=1))
 RATE = {"p10": 1.0, "p90": 999.0, "samples": 9}
 PROVENANCE: dict[str, Any] = {
     "version": "0.1.0",
