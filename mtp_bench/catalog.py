@@ -27,52 +27,66 @@ class Entry:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _dataset(target: str | None, task: str, folder: str, source: str) -> Entry:
-    return Entry(target, {"task": task, "folder": folder, "source": source})
+def _dataset(card: str, task: str, folder: str, source: str, part: str | None = None) -> Entry:
+    """``folder`` under the data root; ``part`` of it, where several datasets share it."""
+    facts = {"task": task, "folder": folder, "source": source}
+    target = f"mtp_bench.datasets.cards.{card}"
+    return Entry(target, facts if part is None else {**facts, "part": part})
 
+
+_DIOR = "https://gcheng-nwpu.github.io/"
+_DOTA = "https://captain-whu.github.io/DOTA/"
+_SAMRS = "https://github.com/ViTAE-Transformer/SAMRS"
 
 DATASETS: dict[str, Entry] = {
     "EuroSAT": _dataset(
-        "mtp_bench.datasets.cards.eurosat:CARD",
+        "eurosat:CARD",
         "classification",
         "EuroSAT",
         "EuroSAT_RGB.zip of https://zenodo.org/records/7711810",
     ),
     "RESISC45": _dataset(
-        "mtp_bench.datasets.cards.resisc45:CARD",
-        "classification",
-        "RESISC45",
-        "NWPU-RESISC45.rar of https://gcheng-nwpu.github.io/",
+        "resisc45:CARD", "classification", "RESISC45", f"NWPU-RESISC45.rar of {_DIOR}"
     ),
-    "xView": _dataset(None, "detection", "xView", "https://challenge.xviewdataset.org"),
-    "DIOR": _dataset(None, "detection", "DIOR", "https://gcheng-nwpu.github.io/"),
-    "DIOR-R": _dataset(None, "rotated_detection", "DIOR", "https://gcheng-nwpu.github.io/"),
-    "FAIR1M-2.0": _dataset(None, "rotated_detection", "FAIR1M-2.0", "https://gaofen-challenge.com"),
-    "DOTA-v1.0": _dataset(
-        None, "rotated_detection", "DOTA-v1.0", "https://captain-whu.github.io/DOTA/"
+    "xView": _dataset("xview:CARD", "detection", "xView", "https://challenge.xviewdataset.org"),
+    "DIOR": _dataset("dior:CARD", "detection", "DIOR", _DIOR),
+    "DIOR-R": _dataset("dior_r:CARD", "rotated_detection", "DIOR", _DIOR),
+    "FAIR1M-2.0": _dataset(
+        "fair1m:CARD", "rotated_detection", "FAIR1M-2.0", "https://gaofen-challenge.com"
     ),
-    "DOTA-v2.0": _dataset(
-        None, "rotated_detection", "DOTA-v2.0", "https://captain-whu.github.io/DOTA/"
-    ),
+    "DOTA-v1.0": _dataset("dota_v1:CARD", "rotated_detection", "DOTA-v1.0", _DOTA),
+    "DOTA-v2.0": _dataset("dota_v2:CARD", "rotated_detection", "DOTA-v2.0", _DOTA),
     "SpaceNet-v1": _dataset(
-        None, "segmentation", "SpaceNet-v1", "s3://spacenet-dataset/spacenet/SN1_buildings"
+        "spacenet_v1:CARD",
+        "segmentation",
+        "SpaceNet-v1",
+        "s3://spacenet-dataset/spacenet/SN1_buildings",
     ),
-    "LoveDA": _dataset(None, "segmentation", "LoveDA", "https://zenodo.org/records/5706578"),
-    "OSCD": _dataset(None, "change_detection", "OSCD", "https://rcdaudt.github.io/oscd/"),
+    "LoveDA": _dataset(
+        "loveda:CARD", "segmentation", "LoveDA", "https://zenodo.org/records/5706578"
+    ),
+    "OSCD": _dataset("oscd:CARD", "change_detection", "OSCD", "https://rcdaudt.github.io/oscd/"),
     "WHU-CD": _dataset(
-        None, "change_detection", "WHU-CD", "https://gpcv.whu.edu.cn/data/building_dataset.html"
+        "whu_cd:CARD",
+        "change_detection",
+        "WHU-CD",
+        "https://gpcv.whu.edu.cn/data/building_dataset.html",
     ),
     "LEVIR-CD": _dataset(
-        None, "change_detection", "LEVIR-CD", "https://justchenhao.github.io/LEVIR/"
+        "levir_cd:CARD", "change_detection", "LEVIR-CD", "https://justchenhao.github.io/LEVIR/"
     ),
     "SVCD": _dataset(
-        None, "change_detection", "SVCD", "ChangeDetectionDataset.rar (Lebedev et al., 2018)"
+        "svcd:CARD", "change_detection", "SVCD", "ChangeDetectionDataset.rar (Lebedev et al., 2018)"
     ),
+    "SOTA-RBB": _dataset("samrs:SOTA_RBB", "pretraining", "SAMRS", _SAMRS, "dotav2_1024_rbb"),
+    "SIOR": _dataset("samrs:SIOR", "pretraining", "SAMRS", _SAMRS, "dior"),
+    "FAST": _dataset("samrs:FAST", "pretraining", "SAMRS", _SAMRS, "fair1m_1024"),
     "Million-AID": _dataset(
-        None, "pretraining", "Million-AID", "https://captain-whu.github.io/DiRS/"
+        "million_aid:CARD", "pretraining", "Million-AID", "https://captain-whu.github.io/DiRS/"
     ),
-    "SAMRS": _dataset(None, "pretraining", "SAMRS", "https://github.com/ViTAE-Transformer/SAMRS"),
+    "SAMRS": Entry(None, {"task": "pretraining", "folder": "SAMRS", "source": _SAMRS}),
 }
+"""``SAMRS`` is the three sets SOTA-RBB, SIOR and FAST together, as the recipe ``mtp`` uses them."""
 
 
 def _rvsa(millions: float, width: int, weights: str) -> Entry:
@@ -216,5 +230,10 @@ def load(kind: str, name: str) -> Any:
     entry = find(kind, name)
     if entry.target is None:
         raise UserError(f"{kind} '{name}' is not part of this version of mtp-bench")
-    module, _, attribute = entry.target.partition(":")
+    return resolve(entry.target)
+
+
+def resolve(target: str) -> Any:
+    """Import ``module:attr``."""
+    module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -212,7 +212,7 @@ def _record(
         job=job.id,
         spec=job.spec,
         synthetic=job.spec.data == "miniature",
-        primary=card.metric.name,
+        primary=card.primary.name,
         metrics={
             name: records.Metric(value=value, unit=unit, higher_is_better=higher)
             for name, (value, unit, higher) in result.judged.metrics.items()
@@ -238,7 +238,7 @@ def _record(
         "job": job.id,
         "load_report": report.as_json() if report else None,
         "split_source": result.data.split_source,
-        "metric_definition": card.metric.definition,
+        "metric_definition": card.primary.definition,
         "resources": job.resources.model_dump(),
         "packages": packages(),
         **result.judged.details,
@@ -267,6 +267,7 @@ def _provenance(job: JobFile, result: Any) -> records.Provenance:
         learning_rate=job.spec.settings.lr,
         data_fingerprint=result.fingerprint,
         data_counts={**result.data.counts(), "train": result.train_images},
+        data_defects=dict(result.data.defects),
         split_source=result.data.split_source,
         **result.normalisation.model_dump(),
         weights=records.WeightsUsed(

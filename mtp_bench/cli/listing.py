@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mtp_bench.cli.options import Json
+from mtp_bench.cli.tables import print_table
 
 SHOWN = {
     "backbones": ("parameters", "strides", "channels", "weights"),
@@ -38,11 +39,7 @@ def list_names(what: Annotated[What, typer.Argument()], as_json: Json = False) -
     if as_json:
         print(json.dumps({what.value: rows}, indent=1))
         return
-    table = [list(rows[0]), *([_text(key, row[key]) for key in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    print_table([list(rows[0]), *([_text(key, row[key]) for key in row] for row in rows)])
 
 
 def _kind(what: What) -> str:

@@ -1,14 +1,17 @@
 """From a dataset's name and variant to its samples: the release, or a miniature made once."""
 
-import importlib
 import shutil
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mtp_bench import catalog
 from mtp_bench.datasets.cards.card import Card
-from mtp_bench.datasets.samples import ReadData
+from mtp_bench.datasets.counts import count_faults, marked
+from mtp_bench.datasets.defects import WARNINGS, action_of, why_known
+from mtp_bench.datasets.reading import counted, reader_of
+from mtp_bench.datasets.samples import Found, LabelledImage, ReadData, parts
 from mtp_bench.datasets.scenes import RENDERER_VERSION
 from mtp_bench.errors import UserError
 from mtp_bench.store.files import make_folder
@@ -21,6 +24,15 @@ MINIATURE_SEED = 0
 def card_of(name: str) -> Card:
     """The card of a benchmark."""
     card: Card = catalog.load("dataset", name)
+    return card
+
+
+def fitted(card: Card, variant: str) -> Card:
+    """The card as a variant has it: miniatures are smaller, and of a subset images may lack."""
+    if variant == "miniature":
+        return replace(card, picture=None)
+    if variant == "subset":
+        return replace(card, policy={**card.policy, "image-missing": "drop"})
     return card
 
 
@@ -47,34 +59,85 @@ def locate(name: str, variant: str, data: Path | None, cache: Path) -> Path:
 def render_missing(name: str, cache: Path, progress: Progress | None = None) -> bool:
     """Render a miniature that is not there yet; whether it had to be."""
     root = miniature_root(name, cache)
-    if root.is_dir():
+    if _own(name, root).is_dir():
         return False
     render(name, root, progress)
     return True
 
 
-def render(name: str, root: Path, progress: Progress | None = None) -> None:
+def _own(name: str, root: Path) -> Path:
+    """The part of a folder that is a dataset's own; most have it alone."""
+    return root / str(catalog.find("dataset", name).facts.get("part", "."))
+
+
+def render(name: str, root: Path, progress: Progress | None = None, workers: int = 1) -> None:
     """Render a miniature into a folder that appears whole, whoever else renders it meanwhile."""
     from mtp_bench.datasets.scenes.miniature import write_miniature
 
     make_folder(root.parent)
-    draft = root.with_name(f".{root.name}.{uuid.uuid4().hex}")
+    draft, own = root.with_name(f".{root.name}.{uuid.uuid4().hex}"), _own(name, root)
     try:
-        write_miniature(name, draft, seed=MINIATURE_SEED, progress=progress)
-        draft.rename(root)
+        write_miniature(name, draft, seed=MINIATURE_SEED, progress=progress, workers=workers)
+        make_folder(own.parent)
+        _own(name, draft).rename(own)
     except OSError as error:
-        if not root.is_dir():  # where it is one, another process was faster with the same
+        if not own.is_dir():  # where it is one, another process was faster with the same
             raise UserError(f"{root}: cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def read_data(name: str, variant: str, data: Path | None, cache: Path) -> ReadData:
-    """The samples of a dataset through its card's reader."""
-    card = card_of(name)
-    module, _, attribute = card.reader.partition(":")
+    """The labelled images of a benchmark, split; see ``read``."""
     root = locate(name, variant, data, cache)
     if variant == "miniature":
         render_missing(name, cache)
-    found: ReadData = getattr(importlib.import_module(module), attribute)(root, card, variant)
-    return found
+    return read(card_of(name), root, variant)
+
+
+def read(card: Card, root: Path, variant: str) -> ReadData:
+    """Labelled images through the card's reader, split.
+
+    Raises:
+        UserError: each thing that a job cannot use, with its place and what to do.
+    """
+    card = fitted(card, variant)
+    found = reader_of(card).find(root, card)
+    check_found(card, found, root, variant)
+    splits = {
+        part: tuple(LabelledImage(item.images[0], item.target or 0) for item in items)
+        for part, items in parts(card, found.items).items()
+    }
+    seen: dict[Path, str] = {}
+    for part, samples in splits.items():
+        for sample in samples:
+            if seen.setdefault(sample.path, part) != part:
+                raise UserError(
+                    f"{card.name}: {sample.path} stands in {seen[sample.path]} and {part}"
+                )
+        if not samples:
+            raise UserError(
+                f"{card.name}: the {part} split has no image: too few under {found.folder}"
+            )
+    defects = dict(counted(found.defects, card))
+    return ReadData(found.folder, splits, card.split_source, defects)
+
+
+def check_found(card: Card, found: Found, root: Path, variant: str) -> None:
+    """Refuse what a job of this variant must not be given: nothing is opened yet."""
+    if variant != "miniature" and marked(root, found) is not None:
+        raise UserError(f"{card.name}: {root} is a rendered miniature: say 'data: miniature'")
+    problems = [
+        f"{card.name}: {defect.place}: {defect.what}"
+        for defect in found.defects
+        if action_of(defect.kind, card) == "refuse" and not why_known(defect, card, found.folder)
+    ]
+    if variant == "release":
+        problems += [
+            f"{card.name}: {defect.place}: {defect.what}; complete it, or say 'data: subset' in "
+            "the suite"
+            for defect in count_faults(card, found)
+            if defect.kind not in WARNINGS
+        ]
+    if problems:
+        raise UserError(*problems)

@@ -19,7 +19,7 @@ from mtp_bench.store.files import write_atomically
 Line = Mapping[str, Any]
 """One line of a frame: a cell, a row's costs, or something missing. What is unknown is None."""
 
-JOB = [*aggregate.CELL, "job", "seed", "value", "test_images", "split_source", "hardware"]
+JOB = [*aggregate.CELL, "job", "seed", "value", "stages", "test_images", "split_source", "hardware"]
 """What tables and notes need of each job."""
 
 
@@ -49,6 +49,8 @@ class Table:
     heads: tuple[Head, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    leaks: Mapping[str, str]
+    """Dataset → which of the table's recipes have seen its images in pretraining."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _table(
     names = [(row["backbone"], row["recipe"]) for row in rows]
     shown = tuple(Row(*name, row, by_row[name]) for name, row in zip(names, rows, strict=True))
     heads = tuple(dict.fromkeys(_head(cell) for cell in cells))
-    return Table(title, heads, shown, notes.under(jobs, cells, rows))
+    return Table(title, heads, shown, notes.under(jobs, cells, rows), notes.leaks(jobs))
 
 
 def _head(line: Line) -> Head:

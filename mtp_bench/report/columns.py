@@ -34,12 +34,14 @@ class Column:
 
 
 def columns(table: Table) -> tuple[Column, ...]:
-    figures = tuple(Column(_title(h), partial(score, h)) for h in table.heads)
+    figures = tuple(Column(_title(h, table), partial(score, h)) for h in table.heads)
     return (*LABELS, *figures, *COSTS)
 
 
-def _title(head: Head) -> str:
-    return f"{head.dataset or 'mean over datasets'}\n{', '.join(head[1:]) if head.metric else NONE}"
+def _title(head: Head, table: Table) -> str:
+    leak = " §" if head.dataset in table.leaks else ""
+    name = head.dataset or "mean over datasets"
+    return f"{name}{leak}\n{', '.join(head[1:]) if head.metric else NONE}"
 
 
 def _recipe(row: Row) -> Shown:

@@ -64,7 +64,7 @@ class Problem:
     line: str
 
 
-TEXTS = ("metric", "unit", "hardware", "fingerprint", "split_source", "probe", "weights")
+TEXTS = ("metric", "unit", "hardware", "fingerprint", "split_source", "probe", "weights", "stages")
 FIGURES = ("value", "sign", *RATES, *PEAKS, "parameters", *HOURS, "test_images")
 RECORD_COLUMNS = ("job", "synthetic", "warnings", *TEXTS, *FIGURES)
 JOB_COLUMNS = ("task", "dataset", "backbone", "recipe", "seed", "after")
@@ -147,6 +147,7 @@ def _row(record: Record) -> tuple[Any, ...]:
         facts.split_source,
         facts.probe,
         facts.weights.sha256 if facts.weights else "",
+        "+".join(stage.name for stage in record.spec.stages),
         metric.value,
         1.0 if metric.higher_is_better else -1.0,
         rates.train_images_per_s and rates.train_images_per_s.median,
@@ -180,9 +181,9 @@ def planned_frame(plans: Sequence[PlanFile], records: pd.DataFrame) -> pd.DataFr
         facts: list[Any] = ["", "", 0.0]
         if dataset in measured.index:
             facts = measured.loc[dataset, ["metric", "unit", "sign"]].tolist()
-        elif (card := card_of(dataset)) is not None:
-            better = 1.0 if card.metric.higher_is_better else -1.0
-            facts = [card.metric.name, card.metric.unit, better]
+        elif (card := card_of(dataset)) is not None and card.metric is not None:
+            better = 1.0 if card.primary.higher_is_better else -1.0
+            facts = [card.primary.name, card.primary.unit, better]
         for name, fact in zip(("metric", "unit", "sign"), facts, strict=True):
             jobs.loc[here, name] = fact
     return jobs

@@ -37,6 +37,7 @@ def under(jobs: Lines, cells: Lines, rows: Lines) -> tuple[str, ...]:
     notes += _datasets(jobs)
     notes += _means(cells)
     notes += _costs(jobs)
+    notes += [f"§ {dataset}: {what}" for dataset, what in leaks(jobs).items()]
     if any(row["after"] for row in rows):
         notes.append("‡ after the paper: its protocol on a backbone that it did not train")
     return tuple(notes)
@@ -49,7 +50,8 @@ def _datasets(jobs: Lines) -> Iterable[str]:
         parts = []
         for metric, sign in dict.fromkeys((job["metric"], job["sign"]) for job in done):
             better = "higher" if sign > 0 else "lower"
-            meaning = f" = {card.metric.definition}" if card and card.metric.name == metric else ""
+            own = card is not None and card.metric is not None and card.metric.name == metric
+            meaning = f" = {card.primary.definition}" if card and own else ""
             parts += [f"{metric}{meaning}", f"{better} is better"]
         counts = sorted({int(job["test_images"]) for job in done if job["test_images"] is not None})
         if counts:
@@ -57,6 +59,29 @@ def _datasets(jobs: Lines) -> Iterable[str]:
         if done:
             parts.append(f"split: {' / '.join(sorted({job['split_source'] for job in done}))}")
             yield f"{dataset}: {'; '.join(parts)}"
+
+
+def leaks(jobs: Lines) -> dict[str, str]:
+    """Datasets whose images a recipe of the table has seen in pretraining, and how."""
+    found: dict[str, str] = {}
+    for dataset in dict.fromkeys(job["dataset"] for job in jobs):
+        card = card_of(dataset)
+        for overlap in card.overlaps if card else ():
+            seen = [
+                job["recipe"]
+                for job in jobs
+                if overlap.pretraining in _pretrained_on(f"{job['recipe']}+{job['stages'] or ''}")
+            ]
+            if seen:
+                recipes = " and ".join(dict.fromkeys(seen))
+                found[dataset] = f"{recipes} pretrained on {overlap.pretraining}: {overlap.what}"
+    return found
+
+
+def _pretrained_on(stages: str) -> set[str]:
+    """The datasets that the stages of a recipe are trained on."""
+    facts = (catalog.RECIPES[name].facts for name in stages.split("+") if name in catalog.RECIPES)
+    return {fact["runs_on"] for fact in facts if "runs_on" in fact}
 
 
 def _means(cells: Lines) -> Iterable[str]:

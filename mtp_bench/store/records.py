@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mtp_bench.errors import UserError
 from mtp_bench.store.files import make_folder, write_atomically
@@ -90,6 +90,8 @@ class Provenance(Model):
     seeds: dict[str, int]
     data_fingerprint: str
     data_counts: dict[str, int]
+    data_defects: dict[str, int] = Field(default_factory=dict)
+    """What reading met and did, by the card's policy: ``zero-area dropped`` → how often."""
     split_source: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 
 from mtp_bench import catalog
-from mtp_bench.datasets.access import card_of, locate, miniature_root, read_data, render_missing
+from mtp_bench.datasets.access import (
+    card_of,
+    locate,
+    miniature_root,
+    read,
+    read_data,
+    render_missing,
+)
 from mtp_bench.datasets.fingerprint import fingerprint
-from mtp_bench.datasets.formats.class_folders import read
 from mtp_bench.datasets.images import load_rgb
-from mtp_bench.datasets.samples import LabelledImage, fraction, stratified
+from mtp_bench.datasets.samples import Item, fraction, parts
 from mtp_bench.datasets.scenes.miniature import MINIATURES, Miniature
 from mtp_bench.errors import UserError
 
@@ -28,20 +34,23 @@ def root(tiny_data: Path, tmp_path: Path) -> Path:
     return tmp_path / "EuroSAT"
 
 
-@pytest.mark.parametrize("name", ["EuroSAT", "RESISC45"])
-def test_release_splits_have_the_published_sizes(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "train", "test"), [("EuroSAT", 16_200, 5_400), ("RESISC45", 6_300, 25_200)]
+)
+def test_release_splits_have_the_published_sizes(name: str, train: int, test: int) -> None:
     card = card_of(name)
-    files = [
-        [LabelledImage(Path(f"{c}_{i}.jpg"), label) for i in range(card.class_counts[c])]
+    items = [
+        Item("all", f"{c}/{i}", (Path(f"{c}_{i}.jpg"),), target=label)
         for label, c in enumerate(card.classes)
+        for i in range(card.class_counts[c])
     ]
-    splits = stratified(card, files)
-    assert len(splits["train"]) == card.splits.train.count
-    assert len(splits["test"]) == card.splits.test.count
-    assert not set(splits["train"]) & set(splits["test"])
-    per_class = Counter(s.label for s in splits["train"])
+    splits = parts(card, items)
+    assert {part: len(found) for part, found in splits.items()} == {"train": train, "test": test}
+    assert not {i.key for i in splits["train"]} & {i.key for i in splits["test"]}
+    per_class = Counter(item.target for item in splits["train"])
+    assert card.draw is not None
     assert all(
-        per_class[i] == card.class_counts[c] * card.splits.train.share
+        per_class[i] == card.class_counts[c] * card.draw.shares["train"]
         for i, c in enumerate(card.classes)
     )
 
@@ -58,16 +67,16 @@ def test_cards_hold_the_facts_of_the_release() -> None:
 
 
 def test_a_split_is_the_same_wherever_the_files_lie(root: Path, tiny_data: Path) -> None:
-    here, there = read(root, CARD, "subset"), read(tiny_data / "EuroSAT", CARD, "subset")
+    here, there = read(CARD, root, "subset"), read(CARD, tiny_data / "EuroSAT", "subset")
     names = [[s.path.name for s in data.splits["train"]] for data in (here, there)]
     assert names[0] == names[1]
     assert fingerprint(here) == fingerprint(there)
 
 
 def test_another_class_does_not_move_a_split(root: Path) -> None:
-    before = read(root, CARD, "subset").splits["test"]
+    before = read(CARD, root, "subset").splits["test"]
     shutil.rmtree(root / "2750" / "River")
-    after = read(root, CARD, "subset").splits["test"]
+    after = read(CARD, root, "subset").splits["test"]
     assert [s for s in before if "River" not in s.path.name] == list(after)
 
 
@@ -78,14 +87,14 @@ def test_other_packagings_are_found(layout: str, root: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(target)
     (root / "2750").rmdir()
-    assert len(read(root, CARD, "subset").splits["train"]) == 60
+    assert len(read(CARD, root, "subset").splits["train"]) == 60
 
 
 def test_litter_is_passed_over(root: Path) -> None:
     (root / "2750" / ".DS_Store").touch()
     (root / "2750" / "__MACOSX").mkdir()
     (root / "2750" / "Forest" / "._Forest_1.jpg").touch()
-    assert read(root, CARD, "subset").counts() == {"train": 60, "test": 20}
+    assert read(CARD, root, "subset").counts() == {"train": 60, "test": 20}
 
 
 def spoil_count(root: Path) -> None:
@@ -123,9 +132,8 @@ def spoil_all(root: Path) -> None:
         (
             spoil_layout,
             "subset",
-            "EuroSAT: no class folder under ROOT: expected "
-            "ROOT/2750/AnnualCrop/… (found: pictures); unpack https://zenodo.org/records/7711810 "
-            "(EuroSAT_RGB.zip) there",
+            "EuroSAT: ROOT: expected class folders as ROOT/2750/AnnualCrop/… (found: pictures); "
+            "unpack https://zenodo.org/records/7711810 (EuroSAT_RGB.zip) there",
         ),
         (spoil_all, "subset", "EuroSAT: the train split has no image: too few under ROOT/2750"),
         (
@@ -142,16 +150,16 @@ def test_what_is_wrong_is_told_with_its_place(
     assert callable(spoil)
     spoil(root)
     with pytest.raises(UserError) as caught:
-        read(root, CARD, variant)
+        read(CARD, root, variant)
     assert caught.value.lines == (message.replace("ROOT", str(root)),)
 
 
 def test_few_wrong_counts_are_told_class_by_class(root: Path) -> None:
     card = dataclasses.replace(CARD, class_counts=dict.fromkeys(CARD.classes, 10))
-    assert read(root, card, "release").counts() == {"train": 60, "test": 20}
+    assert read(card, root, "release").counts() == {"train": 60, "test": 20}
     spoil_count(root)
     with pytest.raises(UserError, match=r"2750/Forest: 9 images where the release has 10; "):
-        read(root, card, "release")
+        read(card, root, "release")
 
 
 def test_a_missing_dataset_says_what_to_put_where(tmp_path: Path) -> None:
@@ -170,21 +178,21 @@ def test_a_broken_image_is_told_by_its_name(content: bytes, tmp_path: Path) -> N
 
 
 def test_a_fingerprint_sees_names_labels_sizes_and_bytes(root: Path) -> None:
-    seen = {fingerprint(read(root, CARD, "subset"))}
-    victim = read(root, CARD, "subset").splits["train"][0].path
+    seen = {fingerprint(read(CARD, root, "subset"))}
+    victim = read(CARD, root, "subset").splits["train"][0].path
     content = bytearray(victim.read_bytes())
     content[-3] ^= 1
     victim.write_bytes(bytes(content))
-    seen.add(fingerprint(read(root, CARD, "subset")))
+    seen.add(fingerprint(read(CARD, root, "subset")))
     victim.write_bytes(bytes(content) + b"x")
-    seen.add(fingerprint(read(root, CARD, "subset")))
+    seen.add(fingerprint(read(CARD, root, "subset")))
     victim.rename(victim.with_name("Other_99.jpg"))
-    seen.add(fingerprint(read(root, CARD, "subset")))
+    seen.add(fingerprint(read(CARD, root, "subset")))
     assert len(seen) == 4
 
 
 def test_a_fraction_keeps_every_class(root: Path) -> None:
-    train = read(root, CARD, "subset").splits["train"]
+    train = read(CARD, root, "subset").splits["train"]
     assert fraction(train, 1.0, 0) == train
     half = fraction(train, 0.5, 0)
     assert set(Counter(s.label for s in half).values()) == {3}
@@ -221,3 +229,11 @@ def test_two_that_render_at_once_both_end_well(tmp_path: Path) -> None:
     assert render_missing("EuroSAT", tmp_path, other)
     (folder,) = (tmp_path / "miniatures").iterdir()
     assert len(list(folder.rglob("*.jpg"))) == 2
+
+
+def test_a_miniature_is_not_taken_for_a_release(root: Path) -> None:
+    (root / "miniature.json").write_text('{"synthetic": true, "splits": {"all": 100}}')
+    for variant in ("release", "subset"):
+        with pytest.raises(UserError, match="is a rendered miniature: say 'data: miniature'"):
+            read(CARD, root, variant)
+    assert read(CARD, root, "miniature").counts() == {"train": 60, "test": 20}

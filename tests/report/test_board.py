@@ -16,9 +16,11 @@ from mtp_bench.cli.report import report
 from mtp_bench.errors import UserError
 from mtp_bench.report import to_csv, to_json, to_markdown, to_terminal
 from mtp_bench.report.board import build, write
+from mtp_bench.suite.schema import Stage
 
 if TYPE_CHECKING:
-    from tests.report.conftest import Study
+    from mtp_bench.suite.schema import Stage
+from tests.report.conftest import Study
 
 GOLDEN = """\
 s: scene classification, protocol demo
@@ -105,10 +107,24 @@ def test_a_planned_suite_without_records_is_all_gaps(empty: Study) -> None:
     empty.plan([empty.spec("DIOR", "imp", seed) for seed in range(2)])
     board = build(empty.results, [])
     (cell,) = json.loads(to_json.render(board))["cells"]
-    assert (cell["n"], cell["mean"], cell["metric"], cell["values"]) == (0, None, None, [])
+    assert (cell["n"], cell["mean"], cell["metric"], cell["values"]) == (0, None, "AP50", [])
     text = to_terminal.render(board)
     assert "\N{EN DASH} (n=0 of 2)" in text
     assert "timm/resnet18 imp, pending: DIOR seeds 0, 1" in text
+
+
+def test_columns_whose_images_were_seen_in_pretraining_are_marked(empty: Study) -> None:
+    clean = [empty.spec(name, "imp", 0) for name in ("DIOR", "xView")]
+    renamed = empty.spec("DIOR", "mine", 0, stages=(Stage(name="mae+mtp"),))
+    touched = [empty.spec("DIOR", "imp+mtp", 0), renamed]
+    empty.plan(clean, "clean")
+    empty.plan([*clean, *touched], "both")
+    empty.save(*(empty.record(spec, 50.0) for spec in (*clean, *touched)))
+    assert "§" not in to_terminal.render(build(empty.results, ["clean"]))
+    text = to_terminal.render(build(empty.results, ["both"]))
+    assert [line.count("§") for line in text.splitlines() if " xView " in line][:1] == [1]
+    assert "DIOR §" in text
+    assert "§ DIOR: imp+mtp and mine pretrained on SAMRS: SIOR holds train and val" in text
 
 
 def test_a_row_that_lacks_a_dataset_has_no_mean(study: Study) -> None:

@@ -1,6 +1,6 @@
 """EuroSAT, RGB: 27,000 Sentinel-2 patches of 64 x 64 px in ten land-use classes."""
 
-from mtp_bench.datasets.cards.card import OVERALL_ACCURACY, Card, Split, Splits
+from mtp_bench.datasets.cards.card import OVERALL_ACCURACY, Card, Draw, Split
 
 CLASS_COUNTS = {
     "AnnualCrop": 3000,
@@ -21,17 +21,15 @@ CARD = Card(
     classes=tuple(CLASS_COUNTS),
     class_counts=CLASS_COUNTS,
     image_size=64,
-    splits=Splits(
-        train=Split(share=0.6, count=16_200),
-        test=Split(share=0.2, count=5_400),
-        seed=20190601,
-        source="seeded 60/20 split of every class, of the sizes that MTP's logs imply "
-        "(16,200 and 5,400 images; its own list is unpublished)",
-    ),
+    splits={"all": Split(images=27_000)},
+    draw=Draw(shares={"train": 0.6, "test": 0.2}, seed=20190601),
+    split_source="seeded 60/20 split of every class, of the sizes that MTP's logs imply "
+    "(16,200 and 5,400 images; its own list is unpublished)",
     metric=OVERALL_ACCURACY,
-    reader="mtp_bench.datasets.formats.class_folders:read",
+    reader="mtp_bench.datasets.formats.class_folders:READER",
     layouts=("2750", "EuroSAT_RGB", "EuroSAT/2750", "."),
-    suffixes=(".jpg",),
+    layout="2750/<Class>/<Class>_<n>.jpg",
+    picture=(64, 64),
     licence="MIT (Copernicus Sentinel data, free and open)",
     source="https://zenodo.org/records/7711810 (EuroSAT_RGB.zip)",
     citation="Helber et al., EuroSAT, IEEE JSTARS 2019, doi 10.1109/JSTARS.2019.2918242",

@@ -1,6 +1,6 @@
 """NWPU-RESISC45: 31,500 images of 256 x 256 px, 45 scene classes of 700 each."""
 
-from mtp_bench.datasets.cards.card import OVERALL_ACCURACY, Card, Split, Splits
+from mtp_bench.datasets.cards.card import OVERALL_ACCURACY, Card, Draw, Split
 
 NAMES = """
 airplane airport baseball_diamond basketball_court beach bridge chaparral church
@@ -18,17 +18,15 @@ CARD = Card(
     classes=CLASSES,
     class_counts=dict.fromkeys(CLASSES, 700),
     image_size=256,
-    splits=Splits(
-        train=Split(share=0.2, count=6_300),
-        test=Split(share=0.8, count=25_200),
-        seed=20170401,
-        source="seeded 20/80 split of every class, of MTP's sizes (6,300 and 25,200 images; "
-        "its own list is unpublished)",
-    ),
+    splits={"all": Split(images=31_500)},
+    draw=Draw(shares={"train": 0.2, "test": 0.8}, seed=20170401),
+    split_source="seeded 20/80 split of every class, of MTP's sizes (6,300 and 25,200 images; "
+    "its own list is unpublished)",
     metric=OVERALL_ACCURACY,
-    reader="mtp_bench.datasets.formats.class_folders:read",
+    reader="mtp_bench.datasets.formats.class_folders:READER",
     layouts=("NWPU-RESISC45", "."),
-    suffixes=(".jpg",),
+    layout="NWPU-RESISC45/<class>/<class>_<nnn>.jpg",
+    picture=(256, 256),
     licence="CC BY-NC 4.0 (as commonly stated; the release names none)",
     source="https://gcheng-nwpu.github.io/ (NWPU-RESISC45.rar)",
     citation="Cheng, Han, Lu, Remote Sensing Image Scene Classification, Proc. IEEE 2017, "

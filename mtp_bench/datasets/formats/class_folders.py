@@ -1,34 +1,32 @@
 """Scene classification as downloaded: one folder a class (EuroSAT, RESISC45)."""
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from mtp_bench.datasets.cards.card import Card
-from mtp_bench.datasets.samples import LabelledImage, ReadData, stratified
-from mtp_bench.errors import UserError, nearest
+from mtp_bench.datasets.defects import Defect
+from mtp_bench.datasets.formats.reader import Reader, entries, nothing_found, pictures
+from mtp_bench.datasets.samples import Found, Item, Parsed
+from mtp_bench.errors import nearest
 
-LITTER = re.compile(r"\._.*|\.DS_Store|Thumbs\.db|__MACOSX", re.IGNORECASE)
 
-
-def read(root: Path, card: Card, variant: str) -> ReadData:
-    """All samples of a dataset, split. ``UserError`` tells each thing that the card does not."""
+def find(root: Path, card: Card) -> Found:
+    """All images of all classes, in one split ``all``."""
     folder = _class_root(root, card)
-    problems = _strange_folders(folder, card)
-    by_class = [_images(folder / name, label, card) for label, name in enumerate(card.classes)]
-    if variant == "release":
-        problems += _count_problems(folder, card, [len(samples) for samples in by_class])
-    if problems:
-        raise UserError(*problems)
-    splits = stratified(card, by_class)
-    for name, samples in splits.items():
-        if not samples:
-            raise UserError(f"{card.name}: the {name} split has no image: too few under {folder}")
-    return ReadData(folder, splits, card.splits.source)
+    items = tuple(
+        Item("all", f"{name}/{stem}", (path,), target=label)
+        for label, name in enumerate(card.classes)
+        for stem, path in pictures(folder / name, card.suffixes).items()
+    )
+    return Found(folder, items, tuple(_strange(folder, card)))
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder, without what operating systems leave there."""
-    return [path for path in folder.iterdir() if not LITTER.fullmatch(path.name)]
+def parse(item: Item, card: Card) -> Parsed:
+    """A whole picture's class is its folder: there is nothing to read."""
+    return Parsed()
+
+
+READER = Reader(find, parse)
 
 
 def _class_root(root: Path, card: Card) -> Path:
@@ -37,50 +35,22 @@ def _class_root(root: Path, card: Card) -> Path:
         if any((folder / name).is_dir() for name in card.classes):
             return folder
     expected = root / card.layouts[0] / card.classes[0]
-    found = sorted(path.name for path in _entries(root))[:5]
-    raise UserError(
-        f"{card.name}: no class folder under {root}: expected {expected}/… "
-        f"(found: {', '.join(found) or 'nothing'}); unpack {card.source} there"
-    )
+    raise nothing_found(card, root, f"class folders as {expected}/…")
 
 
-def _strange_folders(folder: Path, card: Card) -> list[str]:
-    return [
-        f"{card.name}: {path}: not a class: {nearest(path.name, list(card.classes))}"
-        for path in sorted(_entries(folder))
-        if path.is_dir() and path.name not in card.classes
-    ]
-
-
-def _images(folder: Path, label: int, card: Card) -> list[LabelledImage]:
-    if not folder.is_dir():
-        return []
-    entries = _entries(folder)
-    paths = [path for path in entries if path.suffix.lower() in card.suffixes]
-    other = sorted({path.suffix for path in entries if path.suffix})
-    if other and not paths:
-        raise UserError(
-            f"{card.name}: {folder}: holds {', '.join(other)}, no {', '.join(card.suffixes)}: "
-            "this is another variant of the dataset"
-        )
-    return [LabelledImage(path, label) for path in sorted(paths, key=_natural)]
-
-
-def _natural(path: Path) -> tuple[str | int, ...]:
-    """Forest_2 before Forest_10."""
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name))
-
-
-def _count_problems(folder: Path, card: Card, found: list[int]) -> list[str]:
-    wrong = [
-        f"{card.name}: {folder / name}: {count:,} images where the release has "
-        f"{card.class_counts[name]:,}"
-        for name, count in zip(card.classes, found, strict=True)
-        if count != card.class_counts[name]
-    ]
-    if len(wrong) > 3:
-        wrong = [
-            f"{card.name}: {folder}: {sum(found):,} images where the release has "
-            f"{sum(card.class_counts.values()):,} ({len(wrong)} of {len(found)} classes differ)"
-        ]
-    return [f"{line}; complete it, or say 'data: subset' in the suite" for line in wrong]
+def _strange(folder: Path, card: Card) -> Iterator[Defect]:
+    """Folders that are no class, and what lies in the others besides images."""
+    for path in entries(folder):
+        if not path.is_dir():
+            yield Defect("unexpected", path, "no class folder")
+        elif path.name not in card.classes:
+            hint = nearest(path.name, list(card.classes))
+            yield Defect("unknown-class", path, f"not a class: {hint}")
+        else:
+            other = [p for p in entries(path) if p.suffix.lower() not in card.suffixes]
+            if other and len(other) == len(entries(path)):
+                kinds, wanted = sorted({p.suffix for p in other}), ", ".join(card.suffixes)
+                what = f"holds {', '.join(kinds)}, no {wanted}: this is another variant of the "
+                yield Defect("layout", path, what + "dataset")
+            else:
+                yield from (Defect("unexpected", p, "no image") for p in other)

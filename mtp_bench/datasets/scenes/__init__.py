@@ -1,7 +1,8 @@
 """The procedural renderer: overhead scenes drawn from a seed, geometry first, pixels from it.
 
 `classes.compose` lays a scene out in metres (land cover, roads, things), `render.render` paints
-it, `miniature.write_miniature` writes data sets of such pictures in their official layouts.
+it, `labels` and `dates` tell what is seen where and what changed, `miniature.write_miniature`
+writes data sets of such pictures in their official layouts.
 """
 
 RENDERER_VERSION = 2

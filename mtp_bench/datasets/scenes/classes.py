@@ -212,11 +212,16 @@ SAMPLING: dict[str, Range] = {
 # fmt: on
 
 
-def compose(name: str, rng: np.random.Generator) -> Scene:
-    """A scene of one class."""
-    satellite, (finest, coarsest) = name in EUROSAT, SAMPLING[name]
-    gsd = exp(rng.uniform(log(finest), log(coarsest)))
-    extent = (64 if satellite else 256) * gsd
+def compose(
+    name: str, rng: np.random.Generator, side: int = 0, sampling: Range | None = None
+) -> Scene:
+    """A scene of one class: `side` pixels of a distance between those of `sampling`.
+
+    By default as in the data set that has the class.
+    """
+    finest, coarsest = sampling or SAMPLING[name]
+    satellite, gsd = finest >= 10, exp(rng.uniform(log(finest), log(coarsest)))
+    extent = (side or (64 if satellite else 256)) * gsd
     s = Sketch(rng, extent, extent * complex(*rng.uniform(0.4, 0.6, 2)), rng.uniform(0, 2 * pi))
     lay(s, *(EUROSAT | RESISC45)[name])
     (r, g, b), air = s.tint(0.13), s.between((0.75, 1.25))

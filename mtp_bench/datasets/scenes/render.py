@@ -8,6 +8,7 @@ products, or OpenCV on integers, whose results no processor changes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from functools import cache, lru_cache
 from math import cos, pi, sin, tan
 
 import cv2
@@ -52,6 +53,12 @@ COVERS: dict[str, Cover] = {
 }
 
 
+@cache
+def _look(cover: str) -> tuple[float, ...]:
+    """How rough a cover is, as numbers."""
+    return astuple(COVERS[cover])[1:]
+
+
 def doubled(grid: Pixels) -> Pixels:
     """Subdivides quadratic B-splines on the last two axes: n points become 2 n - 2."""
     step = np.float32(0.25) * np.diff(grid, axis=1)
@@ -62,8 +69,12 @@ def doubled(grid: Pixels) -> Pixels:
     return fine.reshape(*tall.shape[:2], -1)
 
 
+@lru_cache(maxsize=1)
 def texture(seed: int, extent: float, side: int) -> Pixels:
-    """Coarse, middle and fine noise, each of about deviation 1; the side is a power of two."""
+    """Coarse, middle and fine noise, each of about deviation 1; the side is a power of two.
+
+    Kept for the second date of a place.
+    """
     rng, power, cells = np.random.default_rng(seed), [1e-9] * 3, 1
     bands: Pixels = np.zeros((3, 3, 3), dtype=np.float32)
     while cells < side:
@@ -101,7 +112,7 @@ def paint_ground(scene: Scene, noise: Pixels) -> Pixels:
     tint = np.array([region.tint for region in scene.regions], dtype=np.float32).T
     colours = np.array([palette(c.colours) for c in covers], dtype=np.float32).T
     low, rise = colours[:, 0] * tint, (colours[:, 1] - colours[:, 0]) * tint
-    table = np.array([astuple(c)[1:] for c in covers], dtype=np.float32).T
+    table = np.array([_look(region.cover) for region in scene.regions], dtype=np.float32).T
     patch, tuft, grain, relief = (np.take(column, ids) for column in table)
     coarse, middle, fine = noise
     mix = patch * coarse * np.float32(0.4) + tuft * middle * np.float32(0.5) + np.float32(0.5)

@@ -1,0 +1,166 @@
+"""How fast scenes are cut and tiles are read, beside the plain loops that people write.
+
+    python benchmarks/data.py tiling [--scenes 8] [--repeats 3] [--processes 2]
+    python benchmarks/data.py loader
+
+Both sides of ``tiling`` cut the same windows of the same synthetic scenes with as many processes.
+The plain loop is cv2.imread, crop, pad, cv2.imwrite with default flags; ours is the whole of
+``data prepare``: reading annotations, cutting, manifests.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mtp_bench.datasets import cutting, manifest
+from mtp_bench.datasets.cards.card import Card, Split, Tiles
+from mtp_bench.datasets.cards.dota_v1 import CARD
+from mtp_bench.datasets.prepare import prepare_folder
+from mtp_bench.datasets.samples import objects
+from mtp_bench.datasets.tiling import tile_name, windows
+
+TILES = {"single scale": Tiles(1024, 200), "multi-scale": Tiles(1024, 500, (0.5, 1.0, 1.5))}
+LINE = "{0} {1} {2} {1} {2} {3} {0} {3} plane 0\n"
+
+
+def scene(wide: int, high: int, seed: int) -> npt.NDArray[np.uint8]:
+    """Of photograph-like entropy: smooth shapes of all sizes, mostly gray, and sensor noise."""
+    rng = np.random.default_rng(seed)
+    total = np.full((high, wide, 3), 110, np.float32)
+    for period, strength in ((256, 40), (64, 25), (16, 15), (4, 8), (2, 5)):
+        noise = rng.standard_normal((high // period + 2, wide // period + 2, 3)).astype(np.float32)
+        noise = 1.2 * noise.mean(axis=2, keepdims=True) + 0.3 * noise
+        total += strength * cv2.resize(noise, (wide, high), interpolation=cv2.INTER_CUBIC)
+    total += 2.5 * rng.standard_normal((high, wide, 1), dtype=np.float32)
+    return np.clip(total, 0, 255).astype(np.uint8)
+
+
+def write_scenes(root: Path, count: int) -> list[Path]:
+    """DOTA's layout: scenes of 4,000 to 8,000 pixels with 200 objects each."""
+    rng, paths = np.random.default_rng(0), []
+    for name in ("images", "labelTxt"):
+        (root / "train" / name).mkdir(parents=True)
+    for number in range(count):
+        wide, high = (int(n) for n in rng.integers(4000, 8001, 2))
+        paths.append(root / "train/images" / f"P{number:04}.png")
+        cv2.imwrite(str(paths[-1]), scene(wide, high, number))
+        corners = rng.integers(0, (wide - 99, high - 99), (200, 2))
+        lines = [LINE.format(x, y, x + 60, y + 40) for x, y in corners]
+        (root / "train/labelTxt" / f"P{number:04}.txt").write_text("".join(lines))
+    return paths
+
+
+def plain(path: Path, out: Path, tiles: Tiles) -> int:
+    """The loop to beat, for one scene."""
+    image = cv2.imread(str(path))
+    assert image is not None
+    high, wide = image.shape[:2]
+    found = windows((wide, high), tiles)
+    for window in found:
+        left, top, side, _ = window
+        tile = image[top : top + side, left : left + side]
+        if tile.shape[:2] != (side, side):
+            padded = np.full((side, side, 3), tiles.fill[::-1], np.uint8)
+            padded[: tile.shape[0], : tile.shape[1]] = tile
+            tile = padded
+        cv2.imwrite(str(out / f"{tile_name(path.stem, window)}.png"), tile)
+    return len(found)
+
+
+def seconds(work: Callable[[Path], object]) -> tuple[float, float]:
+    """How long work takes that writes to an empty folder, and the GB that it leaves."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        work(Path(folder))
+        took = time.perf_counter() - start
+        left = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        return took, left / 1e9
+
+
+def tiling(count: int, repeats: int, processes: int) -> None:
+    """Cut the same scenes both ways, in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "release"
+        paths = write_scenes(root, count)
+        for name, tiles in TILES.items():
+            one = {"train": Split()}
+            card = replace(CARD, splits=one, roles={"train": ("train",)}, tiles=tiles)
+
+            def ours(out: Path, card: Card = card) -> None:
+                prepare_folder(card, root, out, variant="subset", workers=processes)
+
+            def theirs(out: Path, tiles: Tiles = tiles) -> None:
+                pool = ProcessPoolExecutor(processes, mp_context=get_context("forkserver"))
+                with pool:
+                    list(pool.map(plain, paths, [out] * count, [tiles] * count))
+
+            took = [(seconds(theirs), seconds(ours)) for _ in range(repeats)]
+            report(name, took)
+
+
+def report(name: str, took: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> None:
+    a, b = (statistics.median(pair[i][0] for pair in took) for i in (0, 1))
+    ratios = ", ".join(f"{theirs[0] / ours[0]:.2f}" for theirs, ours in took)
+    sizes = f"{took[0][0][1]:.2f} and {took[0][1][1]:.2f} GB"
+    print(f"{name}: plain {a:.1f} s, ours {b:.1f} s, {a / b:.2f} x (each: {ratios}); {sizes}")
+
+
+def loader(tiles: int = 70_000, each: int = 20) -> None:
+    """Read a manifest of DOTA's size, and decode tiles as each side has written them."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        lines = []
+        for number in range(1000):
+            rows = [(row, int(row[0]) % 15, 0, i) for i, row in enumerate(corners(rng, each))]
+            image = place / f"train/images/P{number}__1024__0___0.png"
+            sample = manifest.Sample((image,), f"P{number}", (1024, 1024), objects=objects(rows))
+            lines.append(manifest.line_of(sample, place, place))
+        (place / "train.jsonl").write_bytes(b"".join(lines) * (tiles // 1000))
+        start = time.perf_counter()
+        read = manifest.read(place, "train", place)
+        took, size = time.perf_counter() - start, (place / "train.jsonl").stat().st_size / 1e6
+        print(f"manifest: {len(read):,} samples of {each} objects, {size:.0f} MB, in {took:.1f} s")
+        whole = scene(4096, 4096, 1)
+        shown = [whole[y : y + 1024, x : x + 1024] for y in range(0, 4096, 1024) for x in (0, 2048)]
+        for number, pixels in enumerate(shown):
+            cv2.imwrite(str(place / f"plain{number}.png"), pixels)
+            cutting.save(place / f"ours{number}.png", pixels)
+        for name in ("plain", "ours", "plain", "ours"):
+            start = time.perf_counter()
+            for number in range(len(shown)):
+                cv2.imread(str(place / f"{name}{number}.png"))
+            rate = len(shown) / (time.perf_counter() - start)
+            print(f"decoding {name}: {rate:.0f} tiles of 1024 px a second and process")
+
+
+def corners(rng: np.random.Generator, count: int) -> list[list[float]]:
+    """Quads in tenths of a pixel, as tiles of rotated objects have them."""
+    return [[float(x) for x in row] for row in rng.uniform(0, 1024, (count, 8)).round(1)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("part", choices=("tiling", "loader"))
+    parser.add_argument("--scenes", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2)
+    asked = parser.parse_args()
+    if asked.part == "tiling":
+        tiling(asked.scenes, asked.repeats, asked.processes)
+    else:
+        loader()
+
+
+if __name__ == "__main__":
+    main()

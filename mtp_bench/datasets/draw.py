@@ -1,0 +1,166 @@
+"""Contact sheets: what a reader understood of a dataset, drawn over its pictures."""
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from pycocotools import mask as coco
+
+from mtp_bench.datasets import geometry
+from mtp_bench.datasets.cards.card import IGNORE, Card
+from mtp_bench.datasets.leaks import DECODED_WHOLE
+from mtp_bench.datasets.pixels import opened, rgb
+from mtp_bench.datasets.reading import Examined, examine
+from mtp_bench.datasets.samples import Item
+from mtp_bench.errors import UserError
+
+CELL, CAPTION, COLUMNS, LEGEND = 320, 18, 4, 210
+Mask = npt.NDArray[np.uint8]
+
+
+def colour(label: int) -> tuple[int, int, int]:
+    """A class's colour: neighbouring labels are far apart on the colour circle."""
+    red, green, blue = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.9, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def choose(items: Sequence[Item], card: Card, indices: Sequence[int], count: int) -> list[Item]:
+    """The items of these indices, or some that are evenly spaced over all."""
+    if not items:
+        raise UserError(f"{card.name}: nothing to draw: no picture with a label")
+    for index in indices:
+        if not 0 <= index < len(items):
+            raise UserError(f"{card.name}: no picture {index}: there are 0 to {len(items) - 1}")
+    if indices:
+        return [items[i] for i in indices]
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[i] for i in places]
+
+
+def sheet(items: Sequence[Item], card: Card) -> Image.Image:
+    """Each item in a row of cells: its pictures, labels drawn, its name and counts beneath."""
+    cells = [_cells(examine(item, card), card) for item in items]
+    wide = max(map(len, cells))
+    columns = min(max(1, COLUMNS // wide), len(cells)) * wide
+    flat = [cell for row in cells for cell in (*row, *[_blank("")] * (wide - len(row)))]
+    rows = -(-len(flat) // columns)
+    legend = _legend(card, columns * CELL)
+    high = rows * (CELL + CAPTION)
+    page = Image.new("RGB", (columns * CELL, high + legend.height), "black")
+    page.paste(legend, (0, high))
+    for number, cell in enumerate(flat):
+        page.paste(cell, (number % columns * CELL, number // columns * (CELL + CAPTION)))
+    return page
+
+
+def _legend(card: Card, wide: int) -> Image.Image:
+    """The classes in their colours, where labels are drawn in colours."""
+    names = () if card.task in ("classification", "change_detection") else card.classes
+    columns = max(1, wide // LEGEND)
+    image = Image.new("RGB", (wide, CAPTION * -(-len(names) // columns)), "black")
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(11)
+    for label, name in enumerate(names):
+        left, top = label % columns * LEGEND + 4, label // columns * CAPTION + 3
+        pen.rectangle((left, top, left + 10, top + 10), colour(label))
+        pen.text((left + 15, top - 2), name, "white", font)
+    return image
+
+
+def _cells(seen: Examined, card: Card) -> list[Image.Image]:
+    item, count = seen.item, len(seen.objects) if seen.objects is not None else None
+    said = [f"{item.split}/{item.key}"]
+    said += [card.classes[item.target]] if item.target is not None and card.classes else []
+    said += [f"{count} objects"] if count is not None else []
+    said += [f"{len(seen.defects)} defects"] if seen.defects else []
+    pictures = []
+    for path, header in zip(item.images, seen.pictures, strict=True):
+        pictures.append(_blank(f"{path.name}: unreadable") if header is None else _small(path))
+    if len(pictures) == 2:
+        names = (f"{said[0]} before", "after", "label")
+        last = _label_alone(seen, card, pictures[0].size)
+        return [_cell(p, name) for p, name in zip((*pictures, last), names, strict=True)]
+    shown = _overlaid(pictures[0], seen, card)
+    return [_cell(shown, ", ".join(said))]
+
+
+def _small(path: Path) -> Image.Image:
+    """A picture that fits a cell; a huge one is read in small."""
+    try:
+        with opened(path) as raster:
+            wide, high, count = raster.width, raster.height, raster.count
+            if wide * high > DECODED_WHOLE:
+                scale = CELL / max(wide, high)
+                shape = (min(count, 3), max(1, round(high * scale)), max(1, round(wide * scale)))
+                planes = raster.read(list(range(1, shape[0] + 1)), out_shape=shape)
+                return Image.fromarray(planes.transpose(1, 2, 0))
+        image = Image.fromarray(rgb(path))
+    except (OSError, ValueError, UserError):
+        return _blank(f"{path.name}: unreadable")
+    scale = CELL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
+
+
+def _blank(text: str) -> Image.Image:
+    image = Image.new("RGB", (CELL, CELL + CAPTION if not text else CELL), "black")
+    if text:
+        ImageDraw.Draw(image).text((4, CELL // 2), text, "red", ImageFont.load_default(11))
+    return image
+
+
+def _cell(picture: Image.Image, caption: str) -> Image.Image:
+    cell = Image.new("RGB", (CELL, CELL + CAPTION), "black")
+    cell.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
+    ImageDraw.Draw(cell).text((3, CELL + 2), caption, "white", ImageFont.load_default(11))
+    return cell
+
+
+def _painted(mask: Mask, size: tuple[int, int], classes: int) -> Mask:
+    small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    table = np.zeros((256, 3), dtype=np.uint8)
+    table[:classes] = [colour(label) for label in range(classes)]
+    table[IGNORE] = (40, 40, 40)
+    return np.asarray(table[small])
+
+
+def _label_alone(seen: Examined, card: Card, size: tuple[int, int]) -> Image.Image:
+    if seen.parsed.mask is None:
+        return _blank("no label")
+    shown = np.asarray(Image.fromarray(seen.parsed.mask).resize(size, Image.Resampling.NEAREST))
+    gray = np.where(shown == IGNORE, 90, np.where(shown > 0, 255, 0)).astype(np.uint8)
+    return Image.fromarray(gray).convert("RGB")
+
+
+def _overlaid(picture: Image.Image, seen: Examined, card: Card) -> Image.Image:
+    header = seen.pictures[0]
+    if header is None:
+        return picture
+    scale = picture.width / header.size[0]
+    if seen.parsed.mask is not None:
+        paint = Image.fromarray(_painted(seen.parsed.mask, picture.size, len(card.classes)))
+        picture = Image.blend(picture.convert("RGB"), paint, 0.45)
+    pen = ImageDraw.Draw(picture)
+    for instance in seen.parsed.instances:
+        _outline(pen, instance.rle, scale)
+    if seen.objects is not None:
+        quads = geometry.corners(seen.objects.boxes) * scale
+        font, named = ImageFont.load_default(9), len(quads) <= 12
+        for quad, label in zip(quads, seen.objects.labels, strict=True):
+            corners = [(float(x), float(y)) for x, y in quad]
+            pen.line([*corners, corners[0]], colour(int(label)), 1)
+            if named:
+                pen.text(corners[0], card.classes[label], colour(int(label)), font)
+    return picture
+
+
+def _outline(pen: ImageDraw.ImageDraw, rle: Any, scale: float) -> None:
+    """The border of an instance's mask, as points."""
+    mask = coco.decode(dict(rle)).astype(bool)
+    inner = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+    edge = mask.copy()
+    edge[1:-1, 1:-1] &= ~inner
+    pen.point([(float(x * scale), float(y * scale)) for y, x in np.argwhere(edge)], "white")

@@ -1,0 +1,64 @@
+"""What a reader is: two plain functions, and what several of them need."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mtp_bench.datasets.cards.card import Card
+from mtp_bench.datasets.defects import Defect
+from mtp_bench.datasets.samples import Found, Item, Parsed
+from mtp_bench.errors import UserError
+
+LITTER = re.compile(r"\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX", re.IGNORECASE)
+
+
+class Reader(NamedTuple):
+    """``find`` lists what a release holds and opens no image; ``parse`` reads one annotation.
+
+    Both report every defect that they meet and never stop at one. ``find`` raises ``UserError``
+    only where there is nothing of the release at all, and then says what was expected and what was
+    found.
+    """
+
+    find: Callable[[Path, Card], Found]
+    parse: Callable[[Item, Card], Parsed]
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder in order of name, without what operating systems leave there."""
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in there if not LITTER.fullmatch(path.name)]
+
+
+def natural(path: Path) -> tuple[str | int, ...]:
+    """A key for sorting: Forest_2 before Forest_10."""
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name))
+
+
+def pictures(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """Files with these suffixes by their names without suffix, in natural order."""
+    wanted = tuple(suffixes)
+    there = (path for path in entries(folder) if path.suffix.lower() in wanted)
+    return {path.stem: path for path in sorted(there, key=natural)}
+
+
+def unexpected(folder: Path, expected: Iterable[str], what: str) -> Iterator[Defect]:
+    """Entries of a folder that none of these names is."""
+    names = set(expected)
+    for path in entries(folder):
+        if path.name not in names:
+            yield Defect("unexpected", path, what)
+
+
+def line_of(text: str, position: int) -> int:
+    """The line, from 1, of a place in a text."""
+    return text.count("\n", 0, position) + 1
+
+
+def nothing_found(card: Card, root: Path, expected: str) -> UserError:
+    """There is nothing of the release in this folder."""
+    found = ", ".join(path.name for path in entries(root)[:5]) or "nothing"
+    return UserError(
+        f"{card.name}: {root}: expected {expected} (found: {found}); unpack {card.source} there"
+    )

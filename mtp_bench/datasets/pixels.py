@@ -1,0 +1,123 @@
+"""Image files, of 64 pixels or of 30,000: what their headers say, and their pixels as RGB."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from mtp_bench.datasets.defects import Defect
+from mtp_bench.errors import UserError
+
+Image.MAX_IMAGE_PIXELS = None  # scenes are large, and are never decoded whole unless they fit
+Pixels = npt.NDArray[np.uint8]
+RASTERS = (".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What an image file's header says."""
+
+    size: tuple[int, int]
+    """Width and height."""
+    bands: int
+    dtype: str
+    crs: str | None = None
+    transform: tuple[float, ...] | None = None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A raster through rasterio; pictures without georeference are none to warn of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as raster:
+            yield raster
+
+
+def header(path: Path) -> Picture:
+    """Size, bands and type of an image. ``OSError`` or ``ValueError`` where it is none."""
+    if path.suffix.lower() in RASTERS:
+        try:
+            with opened(path) as raster:
+                placed = raster.crs is not None
+                return Picture(
+                    (raster.width, raster.height),
+                    raster.count,
+                    raster.dtypes[0],
+                    raster.crs.to_string() if placed else None,
+                    tuple(raster.transform)[:6] if placed else None,
+                )
+        except RasterioError as error:
+            raise OSError(str(error)) from error
+    with Image.open(path) as image:
+        deep = image.mode.startswith(("I", "F"))
+        return Picture(image.size, len(image.getbands()), "uint16" if deep else "uint8")
+
+
+def look(path: Path) -> tuple[Picture | None, list[Defect]]:
+    """An image's header and what is wrong with it."""
+    try:
+        picture = header(path)
+    except FileNotFoundError:
+        return None, [Defect("image-missing", path, "not there")]
+    except (OSError, ValueError, SyntaxError) as error:
+        why = "not there" if not path.exists() else f"cannot be opened ({first_line(error)})"
+        kind = "image-missing" if not path.exists() else "image-unreadable"
+        return None, [Defect(kind, path, why)]
+    found = []
+    if picture.dtype not in ("uint8", "bool"):
+        found.append(Defect("sixteen-bit", path, f"{picture.dtype} pixels where 8 bits are meant"))
+    elif picture.bands in (2, 4):
+        found.append(Defect("alpha", path, f"{picture.bands} channels"))
+    return picture, found
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what a library adds."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def rgb(path: Path) -> Pixels:
+    """A whole image as (height, width, 3) RGB of 8 bits. ``UserError`` names a file that is none.
+
+    Gray becomes three equal channels; of four channels the first three are read.
+    """
+    try:
+        if path.suffix.lower() in RASTERS:
+            with opened(path) as raster:
+                return read_window(raster, 0, 0, raster.width, raster.height)
+        with Image.open(path) as image:
+            if image.mode in ("RGBA", "LA"):  # never blended
+                return np.ascontiguousarray(np.asarray(image.convert("RGBA"))[..., :3])
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, RasterioError) as error:
+        why = f"cannot be read as an image ({first_line(error)}): restore it from the release"
+        raise UserError(f"{path}: {why}") from None
+
+
+def read_window(raster: Any, left: int, top: int, wide: int, high: int) -> Pixels:
+    """A part of an open raster as RGB; 16 bits are an error, no silent black picture."""
+    if raster.dtypes[0] != "uint8":
+        raise ValueError(f"{raster.dtypes[0]} pixels where 8 bits are meant")
+    bands = [1, 2, 3] if raster.count >= 3 else [1, 1, 1]
+    planes = raster.read(bands, window=Window(left, top, wide, high))
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+
+def write_png(path: Path, pixels: Pixels) -> None:
+    """RGB or one channel, as PNG: fast to write, which is what preparing a release waits for."""
+    shown = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    done, data = cv2.imencode(".png", shown, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not done:
+        raise ValueError(f"{path}: cannot be encoded")
+    path.write_bytes(data.tobytes())
