@@ -1,9 +1,12 @@
-"""How fast scenes are cut and tiles are read, beside the plain loops that people write.
+"""How fast data is checked, scenes are cut and samples are read.
 
     python benchmarks/data.py tiling [--scenes 8] [--repeats 3] [--processes 2]
-    python benchmarks/data.py loader
+    python benchmarks/data.py check [--files 20000] [--processes 2]
+    python benchmarks/data.py manifest
+    python benchmarks/data.py loader [--processes 2] [--step-ms 5]
 
-Both sides of ``tiling`` cut the same windows of the same synthetic scenes with as many processes.
+``loader`` reads prepared miniatures, one dataset a task, without augmentation, once as fast as it
+goes and once for a consumer that needs some time an image. Both sides of ``tiling`` cut the same windows of the same synthetic scenes with as many processes.
 The plain loop is cv2.imread, crop, pad, cv2.imwrite with default flags; ours is the whole of
 ``data prepare``: reading annotations, cutting, manifests.
 """
@@ -21,11 +24,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from torch.utils.data import DataLoader, Dataset
 
 from mtp_bench.datasets import cutting, manifest
+from mtp_bench.datasets.access import card_of, locate
 from mtp_bench.datasets.cards.card import Card, Split, Tiles
 from mtp_bench.datasets.cards.dota_v1 import CARD
-from mtp_bench.datasets.prepare import prepare_folder
+from mtp_bench.datasets.check import check
+from mtp_bench.datasets.pixels import rgb
+from mtp_bench.datasets.prepare import prepare, prepare_folder
 from mtp_bench.datasets.samples import objects
 from mtp_bench.datasets.tiling import tile_name, windows
 
@@ -115,7 +122,108 @@ def report(name: str, took: Sequence[tuple[tuple[float, float], tuple[float, flo
     print(f"{name}: plain {a:.1f} s, ours {b:.1f} s, {a / b:.2f} x (each: {ratios}); {sizes}")
 
 
-def loader(tiles: int = 70_000, each: int = 20) -> None:
+DIOR = (
+    "<annotation>\n\t<filename>{0}.jpg</filename><source><database>DIOR</database></source>\n"
+    "\t<size><width>800</width><height>800</height><depth>3</depth></size>"
+    "<segmented>0</segmented>\n{1}</annotation>\n"
+)
+BOX = (
+    "\t<object><name>ship</name><pose>Unspecified</pose>\n\t\t<bndbox><xmin>{}</xmin>"
+    "<ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>\n"
+)
+
+
+def write_dior(root: Path, count: int) -> float:
+    """DIOR's layout with 8 boxes an image of 800 px, as large as its JPEGs; megabytes of images."""
+    rng, big, size = np.random.default_rng(0), scene(6000, 6000, 0), 0
+    boxes, lists = root / "Annotations/Horizontal Bounding Boxes", root / "ImageSets/Main"
+    for path in (boxes, lists, root / "JPEGImages-trainval", root / "JPEGImages-test"):
+        path.mkdir(parents=True)
+    ids = [f"{number:05}" for number in range(1, count + 1)]
+    parts = {"train": ids[: count // 4], "val": ids[count // 4 : count // 2]}
+    for name, part in {**parts, "test": ids[count // 2 :]}.items():
+        (lists / f"{name}.txt").write_text("\r\n".join(part))
+    for number, name in enumerate(ids):
+        left, top = (int(n) for n in rng.integers(0, 5200, 2))
+        crop = big[top : top + 800, left : left + 800]
+        data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+        place = "trainval" if number < count // 2 else "test"
+        (root / f"JPEGImages-{place}" / f"{name}.jpg").write_bytes(data)
+        size += len(data)
+        rows = rng.integers((0, 0, 5, 5), (700, 700, 95, 95), (8, 4))
+        text = "".join(BOX.format(x, y, x + w, y + h) for x, y, w, h in rows)
+        (boxes / f"{name}.xml").write_text(DIOR.format(name, text))
+    return size / 1e6
+
+
+def checking(count: int, repeats: int, processes: int) -> None:
+    """Check so many annotations with their images, decoding them and not."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "DIOR"
+        size = write_dior(root, count)
+        for pixels in (False, True):
+            took = []
+            for _ in range(repeats):
+                start = time.perf_counter()
+                check("DIOR", root, workers=processes, pixels=pixels, subset=True)
+                took.append(time.perf_counter() - start)
+            how = f"{size:,.0f} MB of images decoded and compared" if pixels else "headers only"
+            each = ", ".join(f"{t:.1f}" for t in took)
+            print(f"check: {count:,} files, {how}: {statistics.median(took):.1f} s (each: {each})")
+
+
+LOADED = ("EuroSAT", "xView", "DOTA-v2.0", "LoveDA", "LEVIR-CD", "SOTA-RBB", "Million-AID")
+
+
+class Read(Dataset[int]):
+    """What a task needs of each sample, as arrays; the worth of an item is its bytes."""
+
+    def __init__(self, samples: Sequence[manifest.Sample]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> int:
+        sample = self.samples[index]
+        arrays = [rgb(path) for path in sample.images]
+        arrays += [rgb(sample.mask)] if sample.mask else []
+        return sum(array.nbytes for array in arrays)
+
+
+def loading(processes: int, step: float) -> None:
+    """Images a second of each task's samples, and the share of time that a consumer waits."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in LOADED:
+            made = prepare(name, "miniature", None, Path(folder), workers=processes)
+            samples = manifest.read(made, "train", locate(name, "miniature", None, Path(folder)))
+            data = Read((samples * (1 + 400 // len(samples)))[:400])
+            rate, _ = consumed(data, processes, 0.0)
+            slow, waited = consumed(data, processes, step)
+            task = card_of(name).task
+            print(
+                f"{task} ({name}): {rate:.0f} samples/s with {processes} workers; with a step of "
+                f"{1e3 * step:g} ms a sample {slow:.0f}/s, waiting {waited:.0%} of the time"
+            )
+
+
+def consumed(data: Read, processes: int, step: float) -> tuple[float, float]:
+    """Samples a second after the first batches, and the share of time spent waiting for them."""
+    batches = iter(DataLoader(data, batch_size=8, num_workers=processes))
+    waited = took = 0.0
+    seen = 0
+    for number in range(len(data) // 8):
+        start = time.perf_counter()
+        batch = next(batches)
+        wait = time.perf_counter() - start
+        time.sleep(step * len(batch))
+        if number >= 5:
+            waited, took = waited + wait, took + time.perf_counter() - start
+            seen += len(batch)
+    return seen / took, waited / took
+
+
+def reading(tiles: int = 70_000, each: int = 20) -> None:
     """Read a manifest of DOTA's size, and decode tiles as each side has written them."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -151,15 +259,21 @@ def corners(rng: np.random.Generator, count: int) -> list[list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("part", choices=("tiling", "loader"))
+    parser.add_argument("part", choices=("tiling", "check", "manifest", "loader"))
+    parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--step-ms", type=float, default=5.0)
     parser.add_argument("--scenes", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     if asked.part == "tiling":
         tiling(asked.scenes, asked.repeats, asked.processes)
+    elif asked.part == "check":
+        checking(asked.files, asked.repeats, asked.processes)
+    elif asked.part == "loader":
+        loading(asked.processes, asked.step_ms / 1e3)
     else:
-        loader()
+        reading()
 
 
 if __name__ == "__main__":

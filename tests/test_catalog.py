@@ -61,8 +61,8 @@ def test_a_broken_plug_in_fails_loudly(line: str, message: str, install: Install
 
 
 def test_what_has_no_code_yet_cannot_be_loaded() -> None:
-    with pytest.raises(UserError, match="'xView' is not part of this version"):
-        catalog.load("dataset", "xView")
+    with pytest.raises(UserError, match="'detection' is not part of this version"):
+        catalog.load("task", "detection")
 
 
 def test_timm_names_are_read_without_importing_timm() -> None:

@@ -5,7 +5,6 @@ be decoded whole is read downwards in strips, since PNG and striped TIFF have no
 Measured by ``benchmarks/data.py``.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,14 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window as Part
 
 from mtp_bench.datasets.cards.card import IGNORE, Card, Coding
 from mtp_bench.datasets.formats.label_images import decode
 from mtp_bench.datasets.manifest import Sample, instances_text
-from mtp_bench.datasets.pixels import RASTERS, Pixels, opened, rgb
+from mtp_bench.datasets.pixels import RASTERS, Pixels, check_png, opened, rgb
 from mtp_bench.datasets.reading import Examined
 from mtp_bench.datasets.samples import Item
 from mtp_bench.datasets.tiling import Window, cut, file_name, tile_name, windows
@@ -29,8 +27,6 @@ from mtp_bench.errors import UserError
 
 WHOLE = 64 * 1024**2
 """Pixels of scenes that are decoded at once: by libdeflate, twice as fast as row by row."""
-CACHE = 64
-"""MiB of decoded blocks that GDAL may keep; by itself it takes a twentieth of the memory."""
 PICTURE = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
@@ -127,10 +123,11 @@ def picture_tiles(
 
     Gray becomes three equal channels; of four the first three are read.
     """
-    with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(path) as raster:
+    with opened(path) as raster:
         if raster.dtypes[0] != "uint8":
             raise ValueError(f"{raster.dtypes[0]} pixels where 8 bits are meant")
-        _check_png(path, raster)
+        if raster.driver == "PNG" and raster.width * raster.height <= WHOLE:
+            check_png(path)
         palette = _palette(raster)
         bands = [1, 2, 3] if raster.count >= 3 else [1]
         for window, planes in _crops(raster, bands, windows):
@@ -144,7 +141,7 @@ def label_tiles(
     path: Path, windows: Sequence[Window], coding: Coding
 ) -> Iterator[tuple[Window, Pixels]]:
     """Each window of a label image as (side, side) classes, padded with ``IGNORE``."""
-    with rasterio.Env(GDAL_CACHEMAX=CACHE), opened(path) as raster:
+    with opened(path) as raster:
         for window, planes in _crops(raster, [1], windows):
             yield window, _padded(decode(planes[0], coding)[0], window.side, IGNORE)
 
@@ -164,23 +161,6 @@ def save(path: Path, pixels: Pixels) -> None:
         path.write_bytes(data.tobytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def _check_png(path: Path, raster: Any) -> None:
-    """Compare the checksums of a PNG that is decoded at once: GDAL leaves black what is missing."""
-    if raster.driver != "PNG" or raster.width * raster.height > WHOLE:
-        return
-    data, at, kind = memoryview(path.read_bytes()), 8, b""
-    while at + 12 <= len(data) and kind != b"IEND":
-        end = at + 8 + int.from_bytes(data[at : at + 4])
-        kind = bytes(data[at + 4 : at + 8])
-        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4]):
-            break
-        at = end + 4
-    else:
-        if kind == b"IEND":
-            return
-    raise ValueError(f"a broken PNG, of which {at:,} of {len(data):,} bytes are sound")
 
 
 def _palette(raster: Any) -> npt.NDArray[np.uint8] | None:

@@ -66,6 +66,11 @@ POLICY: Mapping[str, Action] = {
 WARNINGS = frozenset({"expected-count", "stray", "unexpected", "alpha", "label-missing"})
 """Told, but no reason to call a folder wrong, where reading keeps what they are on."""
 
+OF_ROWS = frozenset(
+    ("no-class", "bad-box", "unknown-class", "geographic", "inverted", "zero-area", "outside")
+)
+"""Kinds of defects of one object: dropping it leaves the rest of its picture in use."""
+
 
 def action_of(kind: str, card: Card) -> Action:
     """What reading does with a kind of defect."""

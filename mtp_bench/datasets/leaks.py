@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from mtp_bench.datasets.defects import Defect
-from mtp_bench.datasets.pixels import RASTERS, first_line, header, opened
+from mtp_bench.datasets.pixels import RASTERS, check_png, first_line, header, opened
 
 Thumb = npt.NDArray[np.int8]
 COARSE, FINE = 16, 32
@@ -45,6 +45,8 @@ def _gray(path: Path, side: int) -> npt.NDArray[np.float32]:
     wide, high = (1, 1) if path.suffix.lower() in RASTERS else header(path).size
     try:
         if path.suffix.lower() in RASTERS or wide * high > DECODED_WHOLE:
+            if path.suffix.lower() == ".png":
+                check_png(path)
             with opened(path) as raster:
                 bands = list(range(1, min(raster.count, 3) + 1))
                 shape = (len(bands), side, side)

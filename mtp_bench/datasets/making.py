@@ -11,7 +11,7 @@ from rasterio.errors import RasterioError
 
 from mtp_bench.datasets import cutting, manifest
 from mtp_bench.datasets.cards.card import Card
-from mtp_bench.datasets.defects import Defect, action_of, why_known
+from mtp_bench.datasets.defects import OF_ROWS, Defect, action_of, why_known
 from mtp_bench.datasets.manifest import Sample
 from mtp_bench.datasets.pixels import RASTERS
 from mtp_bench.datasets.reading import Examined, counted, examine
@@ -22,10 +22,6 @@ from mtp_bench.store.files import write_atomically
 
 PACKED = 0.7
 """Bytes of PNG for each byte of a photograph, generously."""
-OF_ROWS = frozenset(
-    ("no-class", "bad-box", "unknown-class", "geographic", "inverted", "zero-area", "outside")
-)
-"""Kinds of defects of one object: dropping it leaves the rest of its picture in use."""
 
 
 @dataclass(frozen=True)

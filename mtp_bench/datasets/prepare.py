@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from mtp_bench.datasets import manifest
-from mtp_bench.datasets.access import Progress, card_of, check_found, locate, render_missing
+from mtp_bench.datasets.access import (
+    Progress,
+    card_of,
+    check_found,
+    fitted,
+    locate,
+    render_missing,
+)
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.fingerprint import of_files
 from mtp_bench.datasets.making import Job, Part, Row, make, read_part, survey
@@ -68,6 +75,7 @@ def prepare_folder(
         UserError: everything that a job cannot use, at once; or no disk left; or another process
             prepares the same.
     """
+    card = fitted(card, variant)
     found = reader_of(card).find(root, card)
     check_found(card, found, root, variant)
     items = _wanted(card, found.items)

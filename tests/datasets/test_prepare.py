@@ -41,7 +41,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from test_prepare import DOTA, prepare_folder
-prepare_folder(DOTA, Path(sys.argv[1]), Path(sys.argv[2]))
+prepare_folder(DOTA, Path(sys.argv[1]), Path(sys.argv[2]), variant="subset")
 """
 
 
