@@ -5,10 +5,10 @@
     python benchmarks/data.py manifest
     python benchmarks/data.py loader [--processes 2] [--step-ms 5]
 
-``loader`` reads prepared miniatures, one dataset a task, without augmentation, once as fast as it
-goes and once for a consumer that needs some time an image. Both sides of ``tiling`` cut the same windows of the same synthetic scenes with as many processes.
-The plain loop is cv2.imread, crop, pad, cv2.imwrite with default flags; ours is the whole of
-``data prepare``: reading annotations, cutting, manifests.
+``tiling`` cuts the same windows of the same synthetic scenes with as many processes: the plain loop
+is cv2.imread, crop, pad, cv2.imwrite with default flags; ours is the whole of ``data prepare``:
+reading annotations, cutting, manifests. ``loader`` reads prepared miniatures, one dataset a task,
+without augmentation, once as fast as it goes and once for a consumer that needs some time a sample.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import DataLoader, Dataset
 
 from mtp_bench.datasets import cutting, manifest
 from mtp_bench.datasets.access import card_of, locate
@@ -175,7 +174,7 @@ def checking(count: int, repeats: int, processes: int) -> None:
 LOADED = ("EuroSAT", "xView", "DOTA-v2.0", "LoveDA", "LEVIR-CD", "SOTA-RBB", "Million-AID")
 
 
-class Read(Dataset[int]):
+class Read:
     """What a task needs of each sample, as arrays; the worth of an item is its bytes."""
 
     def __init__(self, samples: Sequence[manifest.Sample]) -> None:
@@ -209,6 +208,8 @@ def loading(processes: int, step: float) -> None:
 
 def consumed(data: Read, processes: int, step: float) -> tuple[float, float]:
     """Samples a second after the first batches, and the share of time spent waiting for them."""
+    from torch.utils.data import DataLoader  # not in every process that cuts scenes
+
     batches = iter(DataLoader(data, batch_size=8, num_workers=processes))
     waited = took = 0.0
     seen = 0
@@ -243,7 +244,7 @@ def reading(tiles: int = 70_000, each: int = 20) -> None:
         shown = [whole[y : y + 1024, x : x + 1024] for y in range(0, 4096, 1024) for x in (0, 2048)]
         for number, pixels in enumerate(shown):
             cv2.imwrite(str(place / f"plain{number}.png"), pixels)
-            cutting.save(place / f"ours{number}.png", pixels)
+            cutting.save(place / f"ours{number}.png", np.ascontiguousarray(pixels[..., ::-1]))
         for name in ("plain", "ours", "plain", "ours"):
             start = time.perf_counter()
             for number in range(len(shown)):

@@ -39,6 +39,8 @@ PREPARE_VERSION = 1
 """Raised when the same release would give other files."""
 CHUNK = 256
 """Items in a part where nothing is cut; a scene is a part of its own."""
+FEW = 200
+"""So many annotations are read sooner than further processes start."""
 SHOWN = 20
 GIB = 1024**3
 T = TypeVar("T")
@@ -224,7 +226,8 @@ def _survey_all(made: Sequence[Part], workers: int) -> Counter[str]:
     refused: list[str] = []
     defects, objects = Counter[str](), Counter[str]()
     needed = 0
-    for part, told in zip(made, _results(survey, made, workers), strict=True):
+    few = sum(len(part.items) for part in made) < FEW
+    for part, told in zip(made, _results(survey, made, 1 if few else workers), strict=True):
         refused += told.refused
         defects += told.defects
         objects.update(told.objects)  # keeps the zeros

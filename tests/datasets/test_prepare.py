@@ -385,9 +385,9 @@ def test_a_wide_scene_is_never_held_whole(
     for window, tile in cutting.picture_tiles(path, windows, (1, 2, 3)):
         left, top, length, _ = window
         wanted = rows[top : top + length, left : left + length]
-        assert (tile[: len(wanted), :, 0] == wanted).all()
-        assert (tile[: len(wanted), :, 2] == wanted + np.uint8(2)).all()
-        assert (tile[len(wanted) :] == (3, 2, 1)).all()
+        assert (tile[: len(wanted), :, 2] == wanted).all()
+        assert (tile[: len(wanted), :, 0] == wanted + np.uint8(2)).all()
+        assert (tile[len(wanted) :] == (1, 2, 3)).all()
         seen += 1
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
