@@ -84,7 +84,15 @@ DATASETS: dict[str, Entry] = {
     "Million-AID": _dataset(
         "million_aid:CARD", "pretraining", "Million-AID", "https://captain-whu.github.io/DiRS/"
     ),
-    "SAMRS": Entry(None, {"task": "pretraining", "folder": "SAMRS", "source": _SAMRS}),
+    "SAMRS": Entry(
+        None,
+        {
+            "task": "pretraining",
+            "folder": "SAMRS",
+            "source": _SAMRS,
+            "parts": ("SOTA-RBB", "SIOR", "FAST"),
+        },
+    ),
 }
 """``SAMRS`` is the three sets SOTA-RBB, SIOR and FAST together, as the recipe ``mtp`` uses them."""
 
@@ -223,6 +231,13 @@ def timm_names() -> frozenset[str]:
     for path in Path(spec.submodule_search_locations[0], "models").glob("*.py"):
         found.update(pattern.findall(path.read_text(encoding="utf-8")))
     return frozenset(found)
+
+
+def has_code(kind: str, name: str) -> bool:
+    """Whether this version has the code of a name, or of all the parts that it stands for."""
+    entry = find(kind, name)
+    parts: tuple[str, ...] = entry.facts.get("parts", ())
+    return entry.target is not None or (bool(parts) and all(has_code(kind, p) for p in parts))
 
 
 def load(kind: str, name: str) -> Any:

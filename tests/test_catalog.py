@@ -68,3 +68,8 @@ def test_what_has_no_code_yet_cannot_be_loaded() -> None:
 def test_timm_names_are_read_without_importing_timm() -> None:
     assert {"resnet50", "vit_base_patch16_224", "tf_efficientnet_lite0"} <= catalog.timm_names()
     assert len(catalog.timm_names()) > 1000
+
+
+def test_a_name_that_stands_for_others_has_code_where_they_have() -> None:
+    assert catalog.has_code("dataset", "SAMRS")
+    assert not catalog.has_code("task", "detection")

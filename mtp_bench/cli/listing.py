@@ -53,7 +53,8 @@ def _row(what: What, name: str) -> dict[str, Any]:
     entry = catalog.KINDS[kind].get(name) or catalog.find(kind, name)
     shown = f"{name}<model>" if name.endswith("/") else name
     facts = {key: entry.facts.get(key) for key in SHOWN[what.value]}
-    return {"name": shown, **facts, "available": entry.target is not None}
+    available = entry.target is not None or catalog.has_code(kind, name)
+    return {"name": shown, **facts, "available": available}
 
 
 def _text(key: str, value: Any) -> str:

@@ -176,7 +176,7 @@ def _lacks(spec: JobSpec) -> tuple[str, ...]:
     last = ("recipe stage", spec.recipe.rpartition("+")[2])
     code = ("task", spec.task) if spec.kind == "finetune" else last
     wanted = (("backbone", spec.backbone), ("dataset", spec.dataset), code)
-    return tuple(f"{kind} {name}" for kind, name in wanted if not catalog.find(kind, name).target)
+    return tuple(f"{kind} {name}" for kind, name in wanted if not catalog.has_code(kind, name))
 
 
 def _resolve(loaded: LoadedSuite, task: str, dataset: str, backbone: str) -> Protocol | None:
