@@ -138,11 +138,11 @@ def draw(
     from mtp_bench.datasets.access import fitted
     from mtp_bench.datasets.counts import marked
     from mtp_bench.datasets.draw import choose, sheet
-    from mtp_bench.datasets.reading import reader_of
+    from mtp_bench.datasets.reading import find
 
     ((_, root),) = _roots([name], data)
     card = _card(name)
-    found = reader_of(card).find(root, card)
+    found = find(card, root)
     card, items = (
         fitted(card, "release" if marked(root, found) is None else "miniature"),
         found.items,

@@ -13,10 +13,16 @@ class Heard(Protocol):
 
 def print_table(rows: Sequence[Sequence[str]], indent: str = "") -> None:
     """Rows of equal length in aligned columns; the last column is not padded."""
+    rows = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print((indent + "  ".join(cells)).rstrip())
+
+
+def _printable(cell: str) -> str:
+    """A name may hold line breaks, or bytes that are no text."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cell)
 
 
 @contextmanager

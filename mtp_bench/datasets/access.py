@@ -10,7 +10,7 @@ from mtp_bench import catalog
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.counts import count_faults, marked
 from mtp_bench.datasets.defects import WARNINGS, action_of, why_known
-from mtp_bench.datasets.reading import counted, reader_of
+from mtp_bench.datasets.reading import counted, find
 from mtp_bench.datasets.samples import Found, LabelledImage, ReadData, parts
 from mtp_bench.datasets.scenes import RENDERER_VERSION
 from mtp_bench.errors import UserError
@@ -102,7 +102,7 @@ def read(card: Card, root: Path, variant: str) -> ReadData:
         UserError: each thing that a job cannot use, with its place and what to do.
     """
     card = fitted(card, variant)
-    found = reader_of(card).find(root, card)
+    found = find(card, root)
     check_found(card, found, root, variant)
     splits = {
         part: tuple(LabelledImage(item.images[0], item.target or 0) for item in items)

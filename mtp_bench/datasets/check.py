@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 
 from mtp_bench.datasets.access import card_of, fitted
 from mtp_bench.datasets.cards.card import Card
-from mtp_bench.datasets.counts import count_faults, marked
+from mtp_bench.datasets.counts import MARKER, count_faults, marked
 from mtp_bench.datasets.defects import WARNINGS, Defect, action_of, why_known
 from mtp_bench.datasets.formats.reader import LITTER
 from mtp_bench.datasets.leaks import Thumb, leaks, thumb
-from mtp_bench.datasets.reading import examine, reader_of
+from mtp_bench.datasets.pixels import RASTERS
+from mtp_bench.datasets.reading import examine, find
 from mtp_bench.datasets.samples import Found, Item, parts
 from mtp_bench.errors import UserError
 
@@ -83,7 +85,7 @@ def check(
     """
     card = card_of(name)
     try:
-        found = reader_of(card).find(root, card)
+        found = find(card, root)
     except UserError as error:
         lines = tuple(line.removeprefix(f"{card.name}: {root}: ") for line in error.lines)
         found = Found(root, (), tuple(Defect("layout", root, line) for line in lines))
@@ -133,19 +135,28 @@ def _report(
 
 def _marked_counts(card: Card, found: Found, marker: dict[str, Any]) -> Iterator[Defect]:
     there = Counter(item.split for item in found.items)
-    for split, wanted in marker.get("splits", {}).items():
+    splits = marker.get("splits")
+    if not isinstance(splits, dict):
+        yield Defect("layout", found.folder, f"{MARKER} is not as it was rendered: render anew")
+        return
+    for split, wanted in splits.items():
         if split in card.splits and there[split] != wanted:
-            yield Defect(
-                "count", found.folder, f"{split}: {there[split]:,} images, {wanted:,} rendered"
-            )
+            what = f"{split}: {there[split]:,} images, {wanted} rendered"
+            yield Defect("count", found.folder, what)
 
 
 def strays(root: Path) -> Iterator[Defect]:
-    """What operating systems leave in folders."""
+    """What operating systems leave in folders, and files of which readers see one alone."""
     for folder, folders, files in os.walk(root):
         for name in (*folders, *files):
             if LITTER.fullmatch(name):
                 yield Defect("stray", Path(folder, name), "litter of an operating system")
+        first: dict[str, str] = {}
+        for name in sorted(files):
+            stem, dot, suffix = name.rpartition(".")
+            other = first.setdefault(f"{stem}{dot}{suffix.lower()}", name)
+            if other != name:
+                yield Defect("unexpected", Path(folder, name), f"{other} is there too: one is read")
         folders[:] = [name for name in folders if not LITTER.fullmatch(name)]
 
 
@@ -196,9 +207,13 @@ def _results(
     if workers < 2 or sum(map(len, chunks)) < FEW:
         yield from (_chunk(chunk, card, pixels) for chunk in chunks)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-        count = len(chunks)
-        yield from pool.map(_chunk, chunks, [card] * count, [pixels] * count)
+    count = len(chunks)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+            yield from pool.map(_chunk, chunks, [card] * count, [pixels] * count)
+    except BrokenProcessPool:
+        why = "a process died, perhaps for want of memory: check again with fewer workers"
+        raise UserError(f"{card.name}: {why}") from None
 
 
 def _chunk(items: Sequence[Item], card: Card, pixels: bool) -> Told:
@@ -219,4 +234,9 @@ def _chunk(items: Sequence[Item], card: Card, pixels: bool) -> Told:
                 continue
             if small is not None:
                 thumbs[path] = small
+        for path in (path for path in item.extra.values() if pixels and path.suffix in RASTERS):
+            try:
+                thumb(path)
+            except OSError as error:
+                defects.append(Defect("bands", path, f"cannot be decoded ({error})"))
     return defects, objects, thumbs

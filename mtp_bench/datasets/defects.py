@@ -38,6 +38,7 @@ KINDS: Mapping[str, str] = {
     "unknown-class": "a class that the dataset has not",
     "no-class": "a class id that stands for no class",
     "bad-box": "coordinates that are no box",
+    "repeated-corner": "two neighbouring corners of a box are one",
     "inverted": "right of left or bottom of top are exchanged",
     "zero-area": "an object smaller than one pixel",
     "outside": "an object whose centre lies outside of the image",
@@ -50,7 +51,7 @@ KINDS: Mapping[str, str] = {
     "all-ignored": "a label image in which nothing counts",
     "pair-size": "the images of a pair, or their label, differ in size",
     "pair-projection": "the images of a pair differ in projection or place",
-    "bands": "bands are missing",
+    "bands": "bands are missing or cannot be read",
     "leak": "an image that stands in two splits",
 }
 
@@ -59,6 +60,7 @@ POLICY: Mapping[str, Action] = {
     **dict.fromkeys(("self-crossing", "non-convex", "duplicate", "all-ignored"), "keep"),
     **dict.fromkeys(("label-missing", "leak", "picture-size"), "keep"),
     **dict.fromkeys(("no-class", "bad-box", "inverted", "zero-area", "outside"), "drop"),
+    "repeated-corner": "drop",
     "beyond-edge": "clip",
 }
 """By default; kinds that are not named are refused, and so is what a card says to refuse."""

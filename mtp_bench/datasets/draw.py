@@ -91,11 +91,14 @@ def _small(path: Path) -> Image.Image:
     """A picture that fits a cell; a huge one is read in small."""
     try:
         with opened(path) as raster:
-            wide, high, count = raster.width, raster.height, raster.count
+            wide, high = raster.width, raster.height
             if wide * high > DECODED_WHOLE:
                 scale = CELL / max(wide, high)
-                shape = (min(count, 3), max(1, round(high * scale)), max(1, round(wide * scale)))
-                planes = raster.read(list(range(1, shape[0] + 1)), out_shape=shape)
+                if raster.dtypes[0] != "uint8":
+                    return _blank(f"{path.name}: not of 8 bits")
+                shape = (3, max(1, round(high * scale)), max(1, round(wide * scale)))
+                bands = [1, 2, 3] if raster.count >= 3 else [1, 1, 1]
+                planes = raster.read(bands, out_shape=shape)
                 return Image.fromarray(planes.transpose(1, 2, 0))
         image = Image.fromarray(rgb(path))
     except (OSError, ValueError, UserError):

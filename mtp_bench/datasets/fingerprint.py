@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mtp_bench.datasets.samples import ReadData
+from mtp_bench.errors import UserError
 
 SAMPLED = 64
 ENDS = 1 << 19
@@ -22,13 +23,18 @@ def of_files(files: Iterable[tuple[str, Path, str]], root: Path) -> str:
     """The same of any files, each with its split and a word on it.
 
     The content of 64 evenly spaced files is read; all of it would take minutes on a release.
+    ``UserError`` names a file that cannot be read.
     """
     digest, listed = hashlib.sha256(), list(files)
-    for split, path, word in listed:
-        place = path.relative_to(root).as_posix()
-        digest.update(f"{split} {place} {word} {path.stat().st_size}\n".encode())
-    for _, path, _ in listed[:: max(1, len(listed) // SAMPLED)]:
-        digest.update(hashlib.sha256(_ends(path)).digest())
+    try:
+        for split, path, word in listed:
+            place = path.relative_to(root).as_posix()
+            told = f"{split} {place} {word} {path.stat().st_size}\n"
+            digest.update(told.encode(errors="surrogatepass"))  # names need not be UTF-8
+        for _, path, _ in listed[:: max(1, len(listed) // SAMPLED)]:
+            digest.update(hashlib.sha256(_ends(path)).digest())
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
     return digest.hexdigest()[:16]
 
 

@@ -47,7 +47,7 @@ def _gray(path: Path, side: int) -> npt.NDArray[np.float32]:
         if path.suffix.lower() in RASTERS or wide * high > DECODED_WHOLE:
             if path.suffix.lower() == ".png":
                 check_png(path)
-            with opened(path) as raster:
+            with opened(path, OVERVIEW_LEVEL="NONE") as raster:  # pixels, not copies in small
                 bands = list(range(1, min(raster.count, 3) + 1))
                 shape = (len(bands), side, side)
                 planes = raster.read(bands, out_shape=shape, resampling=Resampling.average)

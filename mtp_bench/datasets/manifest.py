@@ -98,7 +98,8 @@ def line_of(sample: Sample, folder: Path, root: Path) -> bytes:
         row[kind] = [_short(value) for value in objects.boxes.ravel().tolist()]
         row |= {name: getattr(objects, name).tolist() for name in ("labels", "difficult", "lines")}
     told = {name: value for name, value in row.items() if value is not None}
-    return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    line = json.dumps(told, separators=(",", ":"), ensure_ascii=False)
+    return line.encode(errors="surrogatepass") + b"\n"  # as json reads names that are not UTF-8
 
 
 def _short(value: float) -> float | int:

@@ -38,11 +38,11 @@ class Picture:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, **options: str) -> Iterator[Any]:
     """A raster through rasterio; pictures without georeference are none to warn of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.Env(GDAL_CACHEMAX=CACHE), rasterio.open(path) as raster:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE), rasterio.open(path, **options) as raster:
             yield raster
 
 
@@ -62,7 +62,8 @@ def header(path: Path) -> Picture:
         except RasterioError as error:
             raise OSError(str(error)) from error
     with Image.open(path) as image:
-        deep = image.mode.startswith(("I", "F"))
+        # Pillow opens 16-bit RGB as 8-bit: only the name of the raw mode tells.
+        deep = image.mode.startswith(("I", "F")) or any(";16B" in str(t.args) for t in image.tile)
         return Picture(image.size, len(image.getbands()), "uint16" if deep else "uint8")
 
 
@@ -70,18 +71,28 @@ def look(path: Path) -> tuple[Picture | None, list[Defect]]:
     """An image's header and what is wrong with it."""
     try:
         picture = header(path)
-    except FileNotFoundError:
-        return None, [Defect("image-missing", path, "not there")]
     except (OSError, ValueError, SyntaxError) as error:
-        why = "not there" if not path.exists() else f"cannot be opened ({first_line(error)})"
-        kind = "image-missing" if not path.exists() else "image-unreadable"
-        return None, [Defect(kind, path, why)]
+        if _absent(path):
+            return None, [Defect("image-missing", path, "not there")]
+        why = f"cannot be opened ({first_line(error)})"
+        return None, [Defect("image-unreadable", path, why)]
     found = []
     if picture.dtype not in ("uint8", "bool"):
         found.append(Defect("sixteen-bit", path, f"{picture.dtype} pixels where 8 bits are meant"))
     elif picture.bands in (2, 4):
         found.append(Defect("alpha", path, f"{picture.bands} channels"))
     return picture, found
+
+
+def _absent(path: Path) -> bool:
+    """Not so of what lies in a folder that may not be entered."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    except ValueError:  # no name that a file can have
+        return True
+    return False
 
 
 def first_line(error: Exception) -> str:

@@ -29,7 +29,7 @@ from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.fingerprint import of_files
 from mtp_bench.datasets.making import Job, Part, Row, make, read_part, survey
 from mtp_bench.datasets.manifest import Prepared, SplitCounts
-from mtp_bench.datasets.reading import counted, reader_of
+from mtp_bench.datasets.reading import counted, find
 from mtp_bench.datasets.samples import Found, Item, deal, parts
 from mtp_bench.errors import UserError
 from mtp_bench.store.files import make_folder, write_atomically
@@ -78,7 +78,7 @@ def prepare_folder(
             prepares the same.
     """
     card = fitted(card, variant)
-    found = reader_of(card).find(root, card)
+    found = find(card, root)
     check_found(card, found, root, variant)
     items = _wanted(card, found.items)
     _check_disjoint(card, items)
@@ -152,7 +152,8 @@ def _blank(
     digest = hashlib.sha256(json.dumps([card.name, synthetic, facts], sort_keys=True).encode())
     digest.update(of_files(there, root).encode())
     for item in items:
-        digest.update(f"{item.split}\0{item.key}\0{item.target}\0{item.rows!r}\n".encode())
+        line = f"{item.split}\0{item.key}\0{item.target}\0{item.rows!r}\n"
+        digest.update(line.encode(errors="surrogatepass"))
     return Prepared(
         dataset=card.name,
         synthetic=synthetic,
@@ -166,7 +167,7 @@ def _blank(
 
 def _stamp(path: Path) -> int | None:
     try:
-        return path.stat().st_mtime_ns
+        return path.stat().st_mtime_ns if path.is_file() else None
     except OSError:
         return None
 

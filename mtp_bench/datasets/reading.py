@@ -14,7 +14,8 @@ from mtp_bench.datasets.cards.card import IGNORE, Card
 from mtp_bench.datasets.defects import Defect, action_of
 from mtp_bench.datasets.formats.reader import Reader
 from mtp_bench.datasets.pixels import Picture, look
-from mtp_bench.datasets.samples import Item, Objects, Parsed
+from mtp_bench.datasets.samples import Found, Item, Objects, Parsed
+from mtp_bench.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,15 @@ def reader_of(card: Card) -> Reader:
     return reader
 
 
+def find(card: Card, root: Path) -> Found:
+    """A release as it lies on disk. ``UserError`` names also what may not be read of it."""
+    try:
+        return reader_of(card).find(root, card)
+    except OSError as error:
+        why = f"cannot be read ({error.strerror})"
+        raise UserError(f"{card.name}: {error.filename}: {why}") from None
+
+
 def examine(item: Item, card: Card) -> Examined:
     """Look at the pictures' headers, parse the annotation, find what is wrong, apply the policy."""
     pictures, found = _pictures(item, card)
@@ -48,14 +58,14 @@ def examine(item: Item, card: Card) -> Examined:
     first = next((picture for picture in pictures if picture is not None), None)
     size = first.size if first is not None else parsed.size
     place = item.label or item.images[0]
+    boxes = item.extra.get("rotated", place)
     if first is not None and parsed.size is not None and parsed.size != first.size:
         (w, h), (wide, high) = parsed.size, first.size
-        found.append(Defect("size", place, f"says {w}x{h} px, the image has {wide}x{high}"))
+        found.append(Defect("size", boxes, f"says {w}x{h} px, the image has {wide}x{high}"))
     if parsed.mask is not None:
         found += _mask_faults(parsed.mask, first, place, item)
     objects = parsed.objects
     if objects is not None:
-        boxes = item.extra.get("rotated", place)
         found += geometry.faults(objects, size, boxes, card.classes)
         objects = settled(objects, found, size, card)
     return Examined(item, pictures, parsed, objects, tuple(found))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,10 @@ from mtp_bench.datasets.check import Report, check
 from mtp_bench.datasets.counts import MARKER
 from mtp_bench.datasets.defects import KINDS
 from mtp_bench.datasets.draw import choose
+from mtp_bench.datasets.formats import class_folders
 from mtp_bench.datasets.formats.class_folders import find
 from mtp_bench.datasets.leaks import leaks, thumb
+from mtp_bench.datasets.prepare import prepare_folder
 from mtp_bench.datasets.samples import parts
 from mtp_bench.datasets.scenes.miniature import picture
 from mtp_bench.errors import UserError
@@ -89,6 +93,10 @@ def litter(root: Path) -> None:
     (root / "Thumbs.db").touch()
 
 
+def capital(root: Path) -> None:
+    shutil.copy(root / FOREST, (root / FOREST).with_suffix(".JPG"))
+
+
 def note(root: Path) -> None:
     (root / "2750" / "Forest" / "readme.txt").touch()
 
@@ -105,6 +113,7 @@ SPOILT: list[tuple[Spoil, str, list[tuple[str, str]]]] = [
     (transparent, "warning", [("alpha", FOREST)]),
     (litter, "warning", [("stray", "2750/Forest/._Forest_1.jpg"), ("stray", "Thumbs.db")]),
     (note, "warning", [("unexpected", "2750/Forest/readme.txt")]),
+    (capital, "warning", [("unexpected", FOREST)]),
 ]
 
 
@@ -139,6 +148,45 @@ def test_all_defects_are_found_in_one_pass_by_any_number_of_workers(
         ],
     ]
     assert heard[-1] == (100, 100)
+
+
+def test_a_process_that_dies_is_told_in_one_line(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("mtp_bench.datasets.check.FEW", 1)
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.map", died)
+    with pytest.raises(UserError, match="EuroSAT: a process died"):
+        check("EuroSAT", data / "EuroSAT", workers=2)
+
+
+def test_a_folder_that_may_not_be_read_is_one_finding(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "2750/River")
+
+    monkeypatch.setattr(class_folders, "pictures", refused)
+    assert told(check("EuroSAT", data / "EuroSAT")) == [("layout", ".")]
+    with pytest.raises(UserError, match="2750/River: cannot be read"):
+        prepare_folder(card_of("EuroSAT"), data / "EuroSAT", data)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"splits": [1]}', ""])
+def test_a_damaged_marker_is_told_and_the_folder_still_rendered(text: str, data: Path) -> None:
+    (data / "EuroSAT" / MARKER).write_text(text)
+    report = check("EuroSAT", data / "EuroSAT")
+    assert (report.synthetic, told(report)) == (True, [("layout", "2750")])
+
+
+def test_a_name_without_an_own_line_or_encoding_can_be_printed(data: Path) -> None:
+    path = data / "EuroSAT" / FOREST
+    path.rename(path.with_name(os.fsdecode(b"a\n\xff")))
+    code, text = run("check", "EuroSAT", "--data", str(data))
+    assert code == 1
+    assert "a\\n\\udcff" in text
 
 
 def test_a_folder_without_the_dataset_is_one_finding(tmp_path: Path) -> None:

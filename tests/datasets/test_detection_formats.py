@@ -24,6 +24,7 @@ BAD_ROWS = [
     ("DOTA-v1.0", " 40 ship 0", " ship 0", "bad-box"),
     ("DOTA-v1.0", " 40 ship", " 4O ship", "bad-box"),
     ("DOTA-v1.0", " 40 ship", " nan ship", "bad-box"),
+    ("DOTA-v1.0", " 40 ship", " 1e308 ship", "bad-box"),
     ("DOTA-v1.0", "ship 0", "ship 99999999999999999999", "bad-box"),
     ("DOTA-v1.0", "ship 0", "small vehicle 0", "bad-box"),
     ("DOTA-v1.0", "ship", "boat", "unknown-class"),

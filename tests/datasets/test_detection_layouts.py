@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from mtp_bench.datasets.cards import dior, dior_r, dota_v1, dota_v2, fair1m, xview
-from mtp_bench.datasets.cards.card import Card
+from mtp_bench.datasets.cards.card import Card, Split
+from mtp_bench.datasets.counts import count_faults
 from mtp_bench.datasets.defects import KINDS, POLICY, Defect, why_known
 from mtp_bench.datasets.reading import reader_of
 from mtp_bench.datasets.samples import deal
@@ -54,10 +56,38 @@ def test_the_package_of_dota_v2_lacks_images(tmp_path: Path) -> None:
     assert "lacks the images of v1.0" in defects[0].what
 
 
-@pytest.mark.parametrize("name", ["P0004__1__0___0", "P0004__1024__824___0", "P4__0.5__0___9"])
-def test_tiles_are_no_scenes(name: str, tmp_path: Path) -> None:
-    picture(tmp_path / "test" / "images" / f"{name}.png")
-    assert told(check(tmp_path, dota_v1.CARD)[2], tmp_path) == [("tiled", "test/images", None)]
+@pytest.mark.parametrize(
+    ("card", "place", "name"),
+    [
+        (dota_v1.CARD, "test/images", "P0004__1__0___0.png"),
+        (dota_v1.CARD, "test/images", "P0004__1024__824___0.png"),
+        (dota_v1.CARD, "test/images", "P4__0.5__0___9.png"),
+        (fair1m.CARD, "test/images", "12__1024__0___824.tif"),
+        (xview.CARD, "train_images", "5__416__416___0.tif"),
+    ],
+)
+def test_tiles_are_no_scenes(card: Card, place: str, name: str, tmp_path: Path) -> None:
+    picture(tmp_path / place / name)
+    tiles = [defect for defect in check(tmp_path, card)[2] if defect.kind == "tiled"]
+    assert told(tiles, tmp_path) == [("tiled", place, None)]
+
+
+def test_an_image_that_the_release_lacks_is_not_counted(tmp_path: Path) -> None:
+    dialect = DIALECTS["xView"]
+    write(tmp_path, dialect, dialect.good.replace("100.tif", "1395.tif"))
+    splits = {"train": Split(images=1, confirmed=False)}
+    card = dataclasses.replace(dialect.card, splits={**dialect.card.splits, **splits})
+    found = reader_of(card).find(tmp_path, card)
+    assert [defect.what.split(":")[0] for defect in count_faults(card, found)] == ["val"]
+    picture(tmp_path / "train_images/1395.tif")
+    assert [defect.what.split(":")[0] for defect in count_faults(card, found)] == ["train", "val"]
+
+
+def test_a_split_that_is_not_there_is_no_other_count(tmp_path: Path) -> None:
+    picture(tmp_path / "val/images/P0001.png")
+    found = reader_of(dota_v1.CARD).find(tmp_path, dota_v1.CARD)
+    told_of = {d.what.split(":")[0]: d.kind for d in count_faults(dota_v1.CARD, found)}
+    assert told_of == {"train": "count", "val": "expected-count", "test": "expected-count"}
 
 
 @pytest.mark.parametrize("card", [dialect.card for dialect in DIALECTS.values()], ids=DIALECTS)

@@ -16,6 +16,7 @@ from rasterio import Affine
 
 from mtp_bench.datasets.cards import levir_cd, loveda, million_aid, oscd, spacenet_v1, svcd, whu_cd
 from mtp_bench.datasets.cards.card import IGNORE, Card, Coding
+from mtp_bench.datasets.check import check
 from mtp_bench.datasets.formats import change_pairs
 from mtp_bench.datasets.formats.label_images import decode, label_window
 from mtp_bench.datasets.formats.oscd import BANDS, bands
@@ -404,6 +405,13 @@ CITY, CM = Path(IMAGES, "paris"), Path(LABELS, "paris/cm/cm.png")
 def test_spoiled_cities_are_told(tmp_path: Path, spoil: Spoil, kind: str, name: str) -> None:
     spoil(city(tmp_path))
     assert (kind, name) in look(tmp_path, oscd.CARD)[1]
+
+
+def test_a_band_that_breaks_off_is_found(tmp_path: Path) -> None:
+    path = city(tmp_path) / CITY / "imgs_2_rect/B02.tif"
+    path.write_bytes(path.read_bytes()[:-20])
+    places = {f.defect.place: f.defect.kind for f in check("OSCD", tmp_path).findings}
+    assert places[path] == "bands"
 
 
 def test_a_missing_band_is_an_error_where_bands_are_wanted(tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ import pytest
 import rasterio
 from PIL import Image
 
-from mtp_bench.datasets import png
+from mtp_bench.datasets import draw, png
+from mtp_bench.datasets.access import card_of
+from mtp_bench.datasets.leaks import thumb
 from mtp_bench.datasets.pixels import check_png, look, rgb
+from mtp_bench.datasets.samples import Item
 from mtp_bench.errors import UserError
 
 
@@ -79,9 +82,61 @@ def test_headers_tell_depth_and_channels(
         assert rgb(path)[0, 0].tolist() == wanted
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("none.png", "image-missing"),
+        ("a\0b.png", "image-missing"),
+        ("\ud800.png", "image-missing"),
+        (f"{'9' * 300}.tif", "image-unreadable"),
+    ],
+)
+def test_a_name_that_no_file_has(name: str, kind: str, tmp_path: Path) -> None:
+    assert [defect.kind for defect in look(tmp_path / name)[1]] == [kind]
+
+
+def test_a_width_is_no_depth(tmp_path: Path) -> None:
+    Image.new("RGB", (720, 2)).save(tmp_path / "a.bmp")  # 2160 bytes a row
+    assert not look(tmp_path / "a.bmp")[1]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_deep_png_is_told_whatever_its_channels(channels: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.full((4, 5, channels), 900, np.uint16))
+    assert [defect.kind for defect in look(path)[1]] == ["sixteen-bit"]
+
+
 def test_alpha_is_left_out_and_never_blended(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGBA", (2, 2), (10, 20, 30, 0)).save(path)
     assert rgb(path)[0, 0].tolist() == [10, 20, 30]
     Image.new("LA", (2, 2), (40, 0)).save(path)
     assert rgb(path)[0, 0].tolist() == [40, 40, 40]
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_pixels_are_decoded_where_a_copy_in_small_is_sound(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    noise = np.random.default_rng(0).integers(0, 256, (1, 256, 256), np.uint8)
+    profile = {"driver": "GTiff", "width": 256, "height": 256, "count": 1, "dtype": "uint8"}
+    with rasterio.open(path, "w", **profile, compress="deflate") as raster:
+        raster.write(noise)
+    with rasterio.open(path, "r+") as raster:
+        raster.build_overviews([2, 4, 8])
+    data = bytearray(path.read_bytes())
+    data[20_000:40_000] = bytes(20_000)
+    path.write_bytes(data)
+    with pytest.raises(OSError, match="Read failed"):
+        thumb(path)
+
+
+@pytest.mark.parametrize(("bands", "dtype"), [(1, "uint8"), (4, "uint8"), (3, "uint16")])
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_huge_pictures_of_any_bands_are_drawn(
+    bands: int, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draw, "DECODED_WHOLE", 1)
+    write_tif(tmp_path / "a.tif", bands, dtype)
+    items = [Item("train", "a", (tmp_path / "a.tif",))]
+    assert draw.sheet(items, card_of("SpaceNet-v1")).size[0] == draw.CELL

@@ -18,7 +18,7 @@ import pytest
 import rasterio
 
 from mtp_bench.datasets import cutting, manifest
-from mtp_bench.datasets.cards import dior, dota_v1, levir_cd, loveda, whu_cd
+from mtp_bench.datasets.cards import dior, dota_v1, levir_cd, loveda, million_aid, whu_cd
 from mtp_bench.datasets.cards.card import IGNORE, Card, Draw, Split, Tiles
 from mtp_bench.datasets.formats.reader import Reader
 from mtp_bench.datasets.prepare import prepare_folder
@@ -201,6 +201,23 @@ def test_all_that_is_refused_is_told_before_anything_is_cut(dota: Path, tmp_path
     assert "P1.txt:2: unknown-class" in lines[0]
     assert lines[20] == "… and 25 more"
     assert not list((tmp_path / "cache").rglob("*.png"))
+
+
+def test_a_folder_in_place_of_a_picture_is_the_users_error(dota: Path, tmp_path: Path) -> None:
+    image = dota / "train/images/P1.png"
+    image.unlink()
+    image.mkdir()
+    with pytest.raises(UserError, match=r"P1\.png: image-unreadable"):
+        made(DOTA, dota, tmp_path / "cache")
+
+
+def test_names_need_not_be_utf_8(tmp_path: Path) -> None:
+    root = tmp_path / "Million-AID"
+    picture(root / "test/P1.jpg", (64, 64), 1)
+    picture(root / "train/water_area/beach/P2.jpg", (64, 64), 2)
+    path = (root / "test/P1.jpg").rename(root / "test" / os.fsdecode(b"P\xff.jpg"))
+    folder = made(million_aid.CARD, root, tmp_path / "cache")
+    assert [sample.images for sample in manifest.read(folder, "test", root)] == [(path,)]
 
 
 @pytest.mark.parametrize("kind", ["image-unreadable", "picture-size"])

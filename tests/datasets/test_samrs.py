@@ -9,6 +9,7 @@ import shutil
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 from mtp_bench.datasets.cards.card import IGNORE, Card
 from mtp_bench.datasets.cards.samrs import FAST, SIOR, SOTA_RBB
+from mtp_bench.datasets.defects import why_known
 from mtp_bench.datasets.formats import restricted_pickle
 from mtp_bench.datasets.formats.restricted_pickle import PickleRefused, load
 from mtp_bench.datasets.reading import Examined, examine, reader_of
@@ -123,6 +125,10 @@ def test_sior_reads_trainval_and_the_capitals_of_its_xml(tmp_path: Path) -> None
     assert parsed.objects.labels.tolist() == [6]
     assert [one.label for one in parsed.instances] == [6]
     assert not defects
+    for xml in place.rglob("*.xml"):
+        size = "<size><width>9</width><height>9</height></size><object>"
+        xml.write_text(xml.read_text().replace("<object>", size, 1))
+    assert ("size", "00001.xml") in look(tmp_path, SIOR)[1]
 
 
 def test_images_without_any_mask_are_legal(tmp_path: Path) -> None:
@@ -198,8 +204,8 @@ def write(text: str) -> Spoil:
         ),
         (lambda r: Image.new("L", (9, SIDE)).save(r / GRAY), "size", PKL),
         (lambda r: (r / TILES / "images" / PNG).unlink(), "image-missing", PNG),
-        (write("4 4 4 4 4 4 4 4 ship 0"), "bad-box", TXT.name),
-        (write("4 4 4 4 9 4 9 9 ship 0"), "bad-box", TXT.name),
+        (write("4 4 4 4 4 4 4 4 ship 0"), "repeated-corner", TXT.name),
+        (write("4 4 4 4 9 4 9 9 ship 0"), "repeated-corner", TXT.name),
         (write("4 4 9 4 9 9 4 ship 0"), "bad-box", TXT.name),
         (write("4 4 9 4 9 9 4 9 boat 0"), "unknown-class", TXT.name),
         (lambda r: (r / TXT).write_bytes(b"\xff\xff"), "label-unreadable", TXT.name),
@@ -216,6 +222,8 @@ def test_boxes_with_repeated_corners_are_dropped_and_known(tmp_path: Path) -> No
     (defect,) = seen[NAME].parsed.defects
     objects = seen[NAME].objects
     assert (defect.line, defect.at) == (4, 3)
+    assert why_known(defect, SOTA_RBB, tmp_path)
+    assert not why_known(replace(defect, kind="bad-box"), SOTA_RBB, tmp_path)
     assert objects is not None
     assert len(objects) == 3
 

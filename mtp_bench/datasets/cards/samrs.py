@@ -25,12 +25,12 @@ COMMON = (
 )
 REPEATED = tuple(
     Known(kind, "*/rbbtxts/*.txt", "boxes with repeated corners, which MTP skips too")
-    for kind in ("bad-box", "zero-area")
+    for kind in ("repeated-corner", "zero-area")
 )
 COLLAPSED = tuple(
     Known(kind, f"*/{name}.*", "a ship of one point in DIOR-R")
     for name in ("04137", "07007")
-    for kind in ("bad-box", "zero-area")
+    for kind in ("repeated-corner", "zero-area")
 )
 ROLES = {"train": ("train",)}
 POLICY: dict[str, Action] = {"label-missing": "keep"}

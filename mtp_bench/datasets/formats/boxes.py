@@ -1,8 +1,7 @@
 """What the readers of boxes and polygons share: faults of one row, XML with lines, pairing."""
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +16,10 @@ from mtp_bench.errors import nearest
 Row = tuple[list[float], int, int]
 """Coordinates, label, difficult."""
 T = TypeVar("T")
+TILE = re.compile(r".+__[\d.]+__-?\d+___-?\d+")
+"""DOTA's kit's P0004__1__0___0 (scale), mmrotate's P0004__1024__0___0 (size of the window)."""
+FAR = 1e9
+"""No coordinate of an image; areas of what lies further off would overflow."""
 
 
 class Fault(Exception):
@@ -61,6 +64,14 @@ def paired(
     ]
 
 
+def tiled(place: Path, images: Iterable[str]) -> Iterator[Defect]:
+    """Whether images are named as the common splitters name tiles."""
+    tiles = [name for name in images if TILE.fullmatch(name)]
+    if tiles:
+        what = f"{len(tiles)} names as {tiles[0]}: tiles, where whole scenes are meant"
+        yield Defect("tiled", place, what)
+
+
 def no_label(item: Item, card: Card, numbers: int) -> Parsed:
     """A picture without annotation: none is published, or it is missing."""
     if not card.splits[item.split].labelled:
@@ -70,14 +81,14 @@ def no_label(item: Item, card: Card, numbers: int) -> Parsed:
 
 
 def number(text: str | None, name: str) -> float:
-    """A finite number from a text."""
+    """A number from a text, such as may be a coordinate."""
     try:
         value = float(text or "")
     except ValueError:
         said = f"is '{text.strip()}', no number" if text else "is missing"
         raise Fault("bad-box", f"{name} {said}") from None
-    if not math.isfinite(value):
-        raise Fault("bad-box", f"{name} is {value}")
+    if not abs(value) < FAR:
+        raise Fault("bad-box", f"{name} is {value:g}")
     return value
 
 

@@ -1,6 +1,5 @@
 """DOTA as downloaded: one text file a scene, a line an object (x1 y1 … x4 y4 class difficult)."""
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,6 @@ from mtp_bench.datasets.formats.reader import Reader, entries, pictures
 from mtp_bench.datasets.samples import Found, Item, Parsed
 
 HEADER = ("imagesource:", "gsd:")
-TILE = re.compile(r".+__[\d.]+__-?\d+___-?\d+")
-"""The kit's P0004__1__0___0 (scale), mmrotate's P0004__1024__0___0 (size of the window)."""
 LATER = {"container-crane": "1.5", "airport": "2.0", "helipad": "2.0"}
 """Classes by the version that brought them."""
 
@@ -30,7 +27,7 @@ def find(root: Path, card: Card) -> Found:
         if facts.labelled and (folder / split).is_dir():
             labels = _labels(folder / split, split, version)
             found += _unpaired(place, images, labels, version)
-        found += _tiles(place, images)
+        found += boxes.tiled(place, images)
         items += boxes.paired(split, images, labels, place, card)
     return Found(folder, tuple(items), tuple(found))
 
@@ -74,13 +71,6 @@ def _unpaired(
             hint = "DOTA-v2.0's package lacks the images of v1.0: unpack those here too"
         what = f"{len(missing)} annotations have no image ({missing[0]}, …): {hint}"
         yield Defect("image-missing", place, what)
-
-
-def _tiles(place: Path, images: Mapping[str, Path]) -> Iterator[Defect]:
-    tiles = [name for name in images if TILE.fullmatch(name)]
-    if tiles:
-        what = f"{len(tiles)} names as {tiles[0]}: tiles, where whole scenes are meant"
-        yield Defect("tiled", place, what)
 
 
 def parse(item: Item, card: Card) -> Parsed:

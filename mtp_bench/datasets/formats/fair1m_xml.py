@@ -27,6 +27,7 @@ def find(root: Path, card: Card) -> Found:
     for name, split in PLACES.items():
         place = folder / name
         images = pictures(place / "images", card.suffixes)
+        found += boxes.tiled(place / "images", images)
         labels: Mapping[str, Path] = {}
         if card.splits[split].labelled:
             labels = pictures(boxes.first_folder(place, LABELS), (".xml",))

@@ -90,7 +90,7 @@ def parse(item: Item, card: Card) -> Parsed:
     missing = ", ".join(name for name, there in labels.items() if there is None)
     if missing and (item.label or path or boxes.objects):
         found.append(Defect("label-missing", item.images[0], f"has no {missing}, but other labels"))
-    return Parsed(boxes.objects, semantic.mask, tuple(instances), defects=tuple(found))
+    return Parsed(boxes.objects, semantic.mask, tuple(instances), boxes.size, tuple(found))
 
 
 def _rotated(item: Item, card: Card) -> Parsed:
@@ -109,7 +109,7 @@ def _repeated(found: Objects, place: Path) -> Iterator[Defect]:
     quads = geometry.corners(found.boxes)
     for i in np.flatnonzero((quads == np.roll(quads, -1, axis=1)).all(axis=2).any(axis=1)):
         what = "two neighbouring corners are one"
-        yield Defect("bad-box", place, what, int(found.lines[i]) or None, int(i))
+        yield Defect("repeated-corner", place, what, int(found.lines[i]) or None, int(i))
 
 
 def _instances(path: Path, card: Card) -> tuple[list[Instance], list[Defect]]:

@@ -33,7 +33,7 @@ def find(root: Path, card: Card) -> Found:
     train = boxes.paired("train", images, dict.fromkeys(grouped, path), place, card)
     items = [replace(item, rows=grouped.get(item.key)) for item in train]
     items += boxes.paired("val", rest, {}, folder / "val_images", card)
-    return Found(folder, tuple(items), tuple(found))
+    return Found(folder, tuple(items), (*found, *boxes.tiled(place, images)))
 
 
 def _grouped(path: Path) -> tuple[Grouped, list[Defect]]:
