@@ -49,23 +49,23 @@ _LOVEDA = ("background", "building", "road", "water", "barren", "forest", "agric
 MINIATURES = {
     "EuroSAT": Miniature(tuple(sorted(EUROSAT)), 167),
     "RESISC45": Miniature(tuple(RESISC45), 60),
-    "xView": _boxes("xView", train=120, val=8),
+    "xView": _boxes("xView", train=104, val=4),
     "DIOR": _boxes("DIOR", train=64, val=32, test=40),
     "DIOR-R": _boxes("DIOR", train=64, val=32, test=40),
-    "FAIR1M-2.0": _boxes("FAIR1M-2.0", train=96, val=40, test=8),
+    "FAIR1M-2.0": _boxes("FAIR1M-2.0", train=72, val=32, test=4),
     "DOTA-v1.0": _boxes("DOTA-v1.0", train=26, val=6, test=2),
     "DOTA-v2.0": _boxes("DOTA-v2.0", train=26, val=6, test_dev=2),
-    "SpaceNet-v1": Miniature(("background", "building"), splits={"train": 112, "test": 4}),
-    "LoveDA": Miniature(_LOVEDA, splits={"train": 72, "val": 28, "test": 6}),
-    "OSCD": Miniature(_CHANGE, splits={"train": 6, "test": 3}),
+    "SpaceNet-v1": Miniature(("background", "building"), splits={"train": 84, "test": 4}),
+    "LoveDA": Miniature(_LOVEDA, splits={"train": 64, "val": 24, "test": 4}),
+    "OSCD": Miniature(_CHANGE, splits={"train": 4, "test": 2}),
     "WHU-CD": Miniature(_CHANGE, splits={"all": 1}),
-    "LEVIR-CD": Miniature(_CHANGE, splits={"train": 52, "val": 6, "test": 26}),
-    "SVCD": Miniature(_CHANGE, splits={"train": 80, "val": 8, "test": 32}),
+    "LEVIR-CD": Miniature(_CHANGE, splits={"train": 44, "val": 4, "test": 22}),
+    "SVCD": Miniature(_CHANGE, splits={"train": 60, "val": 4, "test": 24}),
     "SOTA-RBB": _boxes("SOTA-RBB", train=56),
     "SIOR": _boxes("SIOR", train=64),
     "FAST": _boxes("FAST", train=56),
     "Million-AID": Miniature(
-        tuple(folder.rpartition("/")[2] for folder in LAND), splits={"train": 120, "test": 180}
+        tuple(folder.rpartition("/")[2] for folder in LAND), splits={"train": 80, "test": 120}
     ),
 }
 _FILES = {
