@@ -48,9 +48,21 @@ def _crossed(quads: Array) -> npt.NDArray[np.bool_]:
     return np.asarray(~shapely.is_simple(shapely.linearrings(quads)))
 
 
+def _from_first(quads: Array) -> Array:
+    """(n, 4, 2) → (n, 8): from the leftmost corner on, towards the lesser of its neighbours."""
+    keys = quads[..., 0] * 1e6 + quads[..., 1]
+    first = keys.argmin(axis=1)[:, None]
+    after, before = ((first + step) % 4 for step in (1, 3))
+    backwards = np.take_along_axis(keys, before, 1) < np.take_along_axis(keys, after, 1)
+    turn = np.where(backwards, -1, 1) * np.arange(4)
+    return np.take_along_axis(quads, ((first + turn) % 4)[..., None], 1).reshape(-1, 8)
+
+
 def _twice(objects: Objects) -> npt.NDArray[np.bool_]:
-    """All but the first of equal objects."""
-    rows = np.column_stack([objects.boxes, objects.labels])
+    """All but the first of equal objects, whichever corner a quadrangle starts from."""
+    quads = objects.boxes.shape[1] == 8
+    boxes = _from_first(corners(objects.boxes)) if quads else objects.boxes
+    rows = np.column_stack([boxes, objects.labels])
     _, first = np.unique(rows, axis=0, return_index=True)
     again = np.ones(len(rows), dtype=bool)
     again[first] = False
