@@ -2,14 +2,14 @@
 
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from mtp_bench import catalog
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.counts import count_faults, marked
-from mtp_bench.datasets.defects import WARNINGS, action_of, why_known
+from mtp_bench.datasets.defects import WARNINGS, refused
 from mtp_bench.datasets.reading import counted, find
 from mtp_bench.datasets.samples import Found, LabelledImage, ReadData, parts
 from mtp_bench.datasets.scenes import RENDERER_VERSION
@@ -19,6 +19,7 @@ from mtp_bench.store.paths import find_folder
 
 Progress = Callable[[int, int], None]
 MINIATURE_SEED = 0
+SHOWN = 20
 
 
 def card_of(name: str) -> Card:
@@ -108,19 +109,32 @@ def read(card: Card, root: Path, variant: str) -> ReadData:
         part: tuple(LabelledImage(item.images[0], item.target or 0) for item in items)
         for part, items in parts(card, found.items).items()
     }
-    seen: dict[Path, str] = {}
+    check_disjoint(card, ((part, s.path) for part, samples in splits.items() for s in samples))
     for part, samples in splits.items():
-        for sample in samples:
-            if seen.setdefault(sample.path, part) != part:
-                raise UserError(
-                    f"{card.name}: {sample.path} stands in {seen[sample.path]} and {part}"
-                )
         if not samples:
             raise UserError(
                 f"{card.name}: the {part} split has no image: too few under {found.folder}"
             )
     defects = dict(counted(found.defects, card))
     return ReadData(found.folder, splits, card.split_source, defects)
+
+
+def check_disjoint(card: Card, pictures: Iterable[tuple[str, Path]]) -> None:
+    """Refuse pictures, each given with its split, that stand in two."""
+    seen: dict[Path, str] = {}
+    twice = [
+        f"{card.name}: {path} stands in {seen[path]} and in {split}"
+        for split, path in pictures
+        if seen.setdefault(path, split) != split
+    ]
+    if twice:
+        raise UserError(*some(twice))
+
+
+def some(lines: list[str]) -> list[str]:
+    """The first lines, and how many more there are."""
+    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return [*lines[:SHOWN], *more]
 
 
 def check_found(card: Card, found: Found, root: Path, variant: str) -> None:
@@ -130,7 +144,7 @@ def check_found(card: Card, found: Found, root: Path, variant: str) -> None:
     problems = [
         f"{card.name}: {defect.place}: {defect.what}"
         for defect in found.defects
-        if action_of(defect.kind, card) == "refuse" and not why_known(defect, card, found.folder)
+        if refused(defect, card, found.folder)
     ]
     if variant == "release":
         problems += [

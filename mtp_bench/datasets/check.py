@@ -3,10 +3,8 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,13 @@ from mtp_bench.datasets.defects import WARNINGS, Defect, action_of, why_known
 from mtp_bench.datasets.formats.reader import LITTER
 from mtp_bench.datasets.leaks import Thumb, leaks, thumb
 from mtp_bench.datasets.pixels import RASTERS
+from mtp_bench.datasets.pool import FEW, in_order
 from mtp_bench.datasets.reading import examine, find
 from mtp_bench.datasets.samples import Found, Item, parts
 from mtp_bench.errors import UserError
 
 Progress = Callable[[int, int], None]
 CHUNK = 64
-FEW = 200
-"""So many items are checked sooner than further processes start."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +105,7 @@ def _report(
     card: Card, root: Path, found: Found, tally: _Tally, marker: dict[str, Any] | None, pixels: bool
 ) -> Report:
     defects = sorted(
-        {
-            (d.kind, d.place, d.line, d.at, d.what): d for d in (*found.defects, *tally.defects)
-        }.values(),
+        dict.fromkeys((*found.defects, *tally.defects)),
         key=lambda d: (d.kind, str(d.place), d.line or 0, d.at or 0),
     )
     findings = []
@@ -191,7 +186,11 @@ def _examined(
     workers, pixels = how
     tally, done = _Tally(), 0
     chunks = [items[i : i + CHUNK] for i in range(0, len(items), CHUNK)]
-    for chunk, told in zip(chunks, _results(chunks, card, workers, pixels), strict=True):
+    work = partial(_chunk, card=card, pixels=pixels)
+    died = f"{card.name}: a process died, perhaps for want of memory: check again with fewer "
+    several = workers if len(items) >= FEW else 1
+    results = in_order(work, chunks, several, f"{died}workers")
+    for chunk, told in zip(chunks, results, strict=True):
         tally.defects += told[0]
         tally.objects += told[1]
         tally.thumbs |= told[2]
@@ -199,21 +198,6 @@ def _examined(
         if progress:
             progress(done, len(items))
     return tally
-
-
-def _results(
-    chunks: Sequence[Sequence[Item]], card: Card, workers: int, pixels: bool
-) -> Iterator[Told]:
-    if workers < 2 or sum(map(len, chunks)) < FEW:
-        yield from (_chunk(chunk, card, pixels) for chunk in chunks)
-        return
-    count = len(chunks)
-    try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-            yield from pool.map(_chunk, chunks, [card] * count, [pixels] * count)
-    except BrokenProcessPool:
-        why = "a process died, perhaps for want of memory: check again with fewer workers"
-        raise UserError(f"{card.name}: {why}") from None
 
 
 def _chunk(items: Sequence[Item], card: Card, pixels: bool) -> Told:

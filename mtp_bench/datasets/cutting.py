@@ -20,14 +20,11 @@ from mtp_bench.datasets import png
 from mtp_bench.datasets.cards.card import IGNORE, Card, Coding
 from mtp_bench.datasets.formats.label_images import decode
 from mtp_bench.datasets.manifest import Sample, instances_text
-from mtp_bench.datasets.pixels import RASTERS, Pixels, check_png, opened, rgb
+from mtp_bench.datasets.pixels import RASTERS, WHOLE, Pixels, check_png, opened, rgb
 from mtp_bench.datasets.reading import Examined
 from mtp_bench.datasets.samples import Item
 from mtp_bench.datasets.tiling import Window, cut, file_name, tile_name, windows
 from mtp_bench.errors import UserError
-
-WHOLE = 64 * 1024**2
-"""Pixels of scenes that are decoded at once: by libdeflate, twice as fast as row by row."""
 
 
 def samples_of(seen: Examined, card: Card, folder: Path) -> list[Sample]:

@@ -79,6 +79,11 @@ def action_of(kind: str, card: Card) -> Action:
     return card.policy.get(kind) or POLICY.get(kind, "refuse")
 
 
+def refused(defect: Defect, card: Card, folder: Path) -> bool:
+    """Whether a job must not start: the release itself has no such defect."""
+    return action_of(defect.kind, card) == "refuse" and not why_known(defect, card, folder)
+
+
 def why_known(defect: Defect, card: Card, folder: Path) -> str | None:
     """Why a defect is one of the release's own; None for a new one."""
     place = defect.place

@@ -12,8 +12,7 @@ from pycocotools import mask as coco
 
 from mtp_bench.datasets import geometry
 from mtp_bench.datasets.cards.card import IGNORE, Card
-from mtp_bench.datasets.leaks import DECODED_WHOLE
-from mtp_bench.datasets.pixels import opened, rgb
+from mtp_bench.datasets.pixels import WHOLE, opened, rgb
 from mtp_bench.datasets.reading import Examined, examine
 from mtp_bench.datasets.samples import Item
 from mtp_bench.errors import UserError
@@ -92,7 +91,7 @@ def _small(path: Path) -> Image.Image:
     try:
         with opened(path) as raster:
             wide, high = raster.width, raster.height
-            if wide * high > DECODED_WHOLE:
+            if wide * high > WHOLE:
                 scale = CELL / max(wide, high)
                 if raster.dtypes[0] != "uint8":
                     return _blank(f"{path.name}: not of 8 bits")

@@ -10,21 +10,11 @@ from torch.utils.data import Dataset
 
 from mtp_bench.datasets.access import card_of, read_data
 from mtp_bench.datasets.augment import test_transform, train_transform
+from mtp_bench.datasets.pixels import rgb
 from mtp_bench.datasets.samples import LabelledImage, fraction
-from mtp_bench.errors import UserError
 from mtp_bench.suite.schema import Normalisation, Protocol
 
 Sample = dict[str, Any]
-
-
-def load_rgb(path: Path) -> Image.Image:
-    """An image as 8-bit RGB. ``UserError`` names a file that is none."""
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
-        why = f"cannot be read as an image ({error}): restore it from the release"
-        raise UserError(f"{path}: {why}") from None
 
 
 class LabelledImages(Dataset[Sample]):
@@ -60,7 +50,7 @@ class LabelledImages(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         sample = self.samples[index]
         return {
-            "inputs": self._transform(load_rgb(sample.path)),
+            "inputs": self._transform(Image.fromarray(rgb(sample.path))),
             "labels": torch.tensor(sample.label),
             "indices": torch.tensor(index),
         }

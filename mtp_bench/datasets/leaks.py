@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from mtp_bench.datasets.defects import Defect
-from mtp_bench.datasets.pixels import RASTERS, check_png, first_line, header, opened
+from mtp_bench.datasets.pixels import RASTERS, WHOLE, check_png, first_line, header, opened
 
 Thumb = npt.NDArray[np.int8]
 COARSE, FINE = 16, 32
@@ -23,7 +23,6 @@ ALIKE = {COARSE: 0.97, FINE: 0.95}
 """Correlation from which two pictures are one; strong compression costs some of it."""
 FLAT = 0.5
 """Standard deviation in gray levels below which a picture shows nothing to compare."""
-DECODED_WHOLE = 64_000_000
 BLOCK = 2048
 
 
@@ -44,7 +43,7 @@ def thumb(path: Path, side: int = COARSE) -> Thumb | None:
 def _gray(path: Path, side: int) -> npt.NDArray[np.float32]:
     wide, high = (1, 1) if path.suffix.lower() in RASTERS else header(path).size
     try:
-        if path.suffix.lower() in RASTERS or wide * high > DECODED_WHOLE:
+        if path.suffix.lower() in RASTERS or wide * high > WHOLE:
             if path.suffix.lower() == ".png":
                 check_png(path)
             with opened(path, OVERVIEW_LEVEL="NONE") as raster:  # pixels, not copies in small

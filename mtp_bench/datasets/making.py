@@ -11,7 +11,7 @@ from rasterio.errors import RasterioError
 
 from mtp_bench.datasets import cutting, manifest
 from mtp_bench.datasets.cards.card import Card
-from mtp_bench.datasets.defects import OF_ROWS, Defect, action_of, why_known
+from mtp_bench.datasets.defects import OF_ROWS, Defect, action_of, refused
 from mtp_bench.datasets.manifest import Sample
 from mtp_bench.datasets.pixels import RASTERS
 from mtp_bench.datasets.reading import Examined, counted, examine
@@ -66,7 +66,7 @@ def survey(part: Part) -> Survey:
         told.refused += [
             f"{d.place}{f':{d.line}' if d.line else ''}: {d.kind}: {d.what}"
             for d in seen.defects
-            if action_of(d.kind, card) == "refuse" and not why_known(d, card, part.job.found)
+            if refused(d, card, part.job.found)
         ]
         told.defects += counted(seen.defects, card)
         if seen.objects is not None:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import rasterio
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.windows import Window
 
 from mtp_bench.datasets.defects import Defect
 from mtp_bench.errors import UserError
@@ -21,6 +20,8 @@ from mtp_bench.errors import UserError
 Image.MAX_IMAGE_PIXELS = None  # scenes are large, and are never decoded whole unless they fit
 Pixels = npt.NDArray[np.uint8]
 RASTERS = (".tif", ".tiff")
+WHOLE = 64_000_000
+"""Pixels up to which a picture is decoded at once; a larger one is read in strips, or in small."""
 CACHE = 64
 """MiB of decoded blocks that GDAL may keep; by itself it takes a twentieth of the memory."""
 
@@ -108,23 +109,15 @@ def rgb(path: Path) -> Pixels:
     try:
         if path.suffix.lower() in RASTERS:
             with opened(path) as raster:
-                return read_window(raster, 0, 0, raster.width, raster.height)
+                if raster.dtypes[0] != "uint8":
+                    raise ValueError(f"{raster.dtypes[0]} pixels where 8 bits are meant")
+                planes = raster.read([1, 2, 3] if raster.count >= 3 else [1, 1, 1])
+                return np.ascontiguousarray(planes.transpose(1, 2, 0))
         with Image.open(path) as image:
-            if image.mode in ("RGBA", "LA"):  # never blended
-                return np.ascontiguousarray(np.asarray(image.convert("RGBA"))[..., :3])
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image.convert("RGB"))  # alpha is left out, and never blended
     except (OSError, ValueError, SyntaxError, RasterioError) as error:
         why = f"cannot be read as an image ({first_line(error)}): restore it from the release"
         raise UserError(f"{path}: {why}") from None
-
-
-def read_window(raster: Any, left: int, top: int, wide: int, high: int) -> Pixels:
-    """A part of an open raster as RGB; 16 bits are an error, no silent black picture."""
-    if raster.dtypes[0] != "uint8":
-        raise ValueError(f"{raster.dtypes[0]} pixels where 8 bits are meant")
-    bands = [1, 2, 3] if raster.count >= 3 else [1, 1, 1]
-    planes = raster.read(bands, window=Window(left, top, wide, high))
-    return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def check_png(path: Path) -> None:

@@ -8,27 +8,26 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 from mtp_bench.datasets import manifest
 from mtp_bench.datasets.access import (
     Progress,
     card_of,
+    check_disjoint,
     check_found,
     fitted,
     locate,
     render_missing,
+    some,
 )
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.fingerprint import of_files
-from mtp_bench.datasets.making import Job, Part, Row, make, read_part, survey
+from mtp_bench.datasets.making import Job, Part, Row, Survey, make, read_part, survey
 from mtp_bench.datasets.manifest import Prepared, SplitCounts
+from mtp_bench.datasets.pool import FEW, in_order
 from mtp_bench.datasets.reading import counted, find
 from mtp_bench.datasets.samples import Found, Item, deal, parts
 from mtp_bench.errors import UserError
@@ -39,11 +38,7 @@ PREPARE_VERSION = 1
 """Raised when the same release would give other files."""
 CHUNK = 256
 """Items in a part where nothing is cut; a scene is a part of its own."""
-FEW = 200
-"""So many annotations are read sooner than further processes start."""
-SHOWN = 20
 GIB = 1024**3
-T = TypeVar("T")
 
 
 def prepare(
@@ -81,7 +76,7 @@ def prepare_folder(
     found = find(card, root)
     check_found(card, found, root, variant)
     items = _wanted(card, found.items)
-    _check_disjoint(card, items)
+    check_disjoint(card, ((item.split, path) for item in items for path in item.images))
     blank = _blank(card, root, found, items, synthetic=variant == "miniature")
     folder = cache / "prepared" / f"{card.name}-{blank.key}"
     if manifest.prepared(folder) is not None:
@@ -119,18 +114,6 @@ def _wanted(card: Card, items: Sequence[Item]) -> list[Item]:
 def _dealt(card: Card, items: Sequence[Item]) -> bool:
     """Whether the draw applies: copies that are split already have nothing to deal out."""
     return card.draw is not None and any(item.split == card.draw.of for item in items)
-
-
-def _check_disjoint(card: Card, items: Sequence[Item]) -> None:
-    seen: dict[Path, str] = {}
-    twice = [
-        f"{card.name}: {path} stands in {seen[path]} and in {item.split}"
-        for item in items
-        for path in item.images
-        if seen.setdefault(path, item.split) != item.split
-    ]
-    if twice:
-        raise UserError(*_some(twice))
 
 
 def _blank(
@@ -188,9 +171,14 @@ def _make(
         Part(job, tuple(items[i : i + size]), job.draft / "parts" / f"{i // size}.jsonl", i)
         for i in range(0, len(items), size)
     ]
-    defects, todo = _survey_all(made, workers), [part for part in made if not part.path.is_file()]
+    died = f"{job.card.name}: a process died, perhaps for want of memory: prepare again with fewer "
+    died += "workers (what is done stays done)"
+    read = in_order(survey, made, workers if len(items) >= FEW else 1, died)
+    defects = _survey_all(made, read)
+    todo = [part for part in made if not part.path.is_file()]
     done = len(items) - sum(len(part.items) for part in todo)
-    for part, _ in zip(todo, _results(make, todo, workers), strict=True):
+    results = in_order(make, todo, workers if len(todo) > 1 else 1, died)
+    for part, _ in zip(todo, results, strict=True):
         done += len(part.items)
         if progress:
             progress(done, len(items))
@@ -206,29 +194,12 @@ def _make(
     write_atomically(job.draft / manifest.NAME, whole.model_dump_json(indent=1) + "\n")
 
 
-def _results(work: Callable[[Part], T], made: Sequence[Part], workers: int) -> Iterator[T]:
-    """In the order of the parts, whoever was done first."""
-    if workers < 2 or len(made) < 2:
-        yield from map(work, made)
-        return
-    try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-            yield from pool.map(work, made)
-    except BrokenProcessPool:
-        name, ready = made[0].job.card.name, "what is done stays done"
-        raise UserError(
-            f"{name}: a process died, perhaps for want of memory: prepare again with fewer "
-            f"workers ({ready})"
-        ) from None
-
-
-def _survey_all(made: Sequence[Part], workers: int) -> Counter[str]:
+def _survey_all(made: Sequence[Part], read: Iterable[Survey]) -> Counter[str]:
     """Read every annotation before the first tile is cut: what is wrong is told in seconds."""
     refused: list[str] = []
     defects, objects = Counter[str](), Counter[str]()
     needed = 0
-    few = sum(len(part.items) for part in made) < FEW
-    for part, told in zip(made, _results(survey, made, 1 if few else workers), strict=True):
+    for part, told in zip(made, read, strict=True):
         refused += told.refused
         defects += told.defects
         objects.update(told.objects)  # keeps the zeros
@@ -238,7 +209,7 @@ def _survey_all(made: Sequence[Part], workers: int) -> Counter[str]:
     job = made[0].job
     if refused:
         last = f"mtp-bench data check {job.card.name} tells more of them"
-        raise UserError(*_some(refused), last)
+        raise UserError(*some(refused), last)
     for split, count in objects.items():
         if not count:
             raise UserError(f"{job.card.name}: no picture of {split} has any object: {job.found}")
@@ -249,11 +220,6 @@ def _survey_all(made: Sequence[Part], workers: int) -> Counter[str]:
             f"{free / GIB:.1f} GiB are free: free space, or name another cache (MTP_BENCH_CACHE)"
         )
     return defects
-
-
-def _some(lines: list[str]) -> list[str]:
-    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return [*lines[:SHOWN], *more]
 
 
 def _split_up(card: Card, items: Sequence[Item], rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -30,10 +30,6 @@ class Examined:
     """After the card's policy."""
     defects: tuple[Defect, ...]
 
-    def refused(self, card: Card) -> bool:
-        """Whether a job cannot use the item at all."""
-        return any(action_of(defect.kind, card) == "refuse" for defect in self.defects)
-
 
 def reader_of(card: Card) -> Reader:
     """The reader that a card names."""

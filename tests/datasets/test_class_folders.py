@@ -19,7 +19,7 @@ from mtp_bench.datasets.access import (
     render_missing,
 )
 from mtp_bench.datasets.fingerprint import fingerprint
-from mtp_bench.datasets.images import load_rgb
+from mtp_bench.datasets.pixels import rgb
 from mtp_bench.datasets.samples import Item, fraction, parts
 from mtp_bench.datasets.scenes.miniature import MINIATURES, Miniature
 from mtp_bench.errors import UserError
@@ -174,7 +174,7 @@ def test_a_broken_image_is_told_by_its_name(content: bytes, tmp_path: Path) -> N
     path = tmp_path / "Forest_1.jpg"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"Forest_1.jpg: cannot be read as an image"):
-        load_rgb(path)
+        rgb(path)
 
 
 def test_a_fingerprint_sees_names_labels_sizes_and_bytes(root: Path) -> None:

@@ -136,7 +136,7 @@ def test_pixels_are_decoded_where_a_copy_in_small_is_sound(tmp_path: Path) -> No
 def test_huge_pictures_of_any_bands_are_drawn(
     bands: int, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draw, "DECODED_WHOLE", 1)
+    monkeypatch.setattr(draw, "WHOLE", 1)
     write_tif(tmp_path / "a.tif", bands, dtype)
     items = [Item("train", "a", (tmp_path / "a.tif",))]
     assert draw.sheet(items, card_of("SpaceNet-v1")).size[0] == draw.CELL

@@ -10,21 +10,14 @@ from rasterio.errors import RasterioError
 from mtp_bench.datasets.cards.card import Card, Coding
 from mtp_bench.datasets.defects import Defect
 from mtp_bench.datasets.formats.boxes import first_folder, release_folder
-from mtp_bench.datasets.formats.label_images import (
-    label_window,
-    parse_label,
-    strange,
-    wrong_values,
-)
-from mtp_bench.datasets.formats.reader import Reader, entries, pictures, unexpected
-from mtp_bench.datasets.pixels import RASTERS, look, opened
+from mtp_bench.datasets.formats.label_images import label_window, parse_label, wrong_values
+from mtp_bench.datasets.formats.reader import Reader, entries, pictures, strange, unexpected
+from mtp_bench.datasets.pixels import RASTERS, WHOLE, look, opened
 from mtp_bench.datasets.samples import Found, Item, Parsed
 
 SPLITS = ("train", "val", "test")
 LABELS = ("label", "OUT")
 DATES = "AB"
-WHOLE = 64 * 2**20
-"""Pixels up to which a mask is given whole."""
 STRIP = 512
 HALF = ("2012/whole_image/{}/image", "2016/whole_image/{}/image", "change_label/{}")
 SCENES_IN = {

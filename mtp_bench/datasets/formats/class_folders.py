@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.defects import Defect
-from mtp_bench.datasets.formats.reader import Reader, entries, nothing_found, pictures
+from mtp_bench.datasets.formats.reader import Reader, entries, nothing_found, pictures, strange
 from mtp_bench.datasets.samples import Found, Item, Parsed
 from mtp_bench.errors import nearest
 
@@ -47,10 +47,5 @@ def _strange(folder: Path, card: Card) -> Iterator[Defect]:
             hint = nearest(path.name, list(card.classes))
             yield Defect("unknown-class", path, f"not a class: {hint}")
         else:
-            other = [p for p in entries(path) if p.suffix.lower() not in card.suffixes]
-            if other and len(other) == len(entries(path)):
-                kinds, wanted = sorted({p.suffix for p in other}), ", ".join(card.suffixes)
-                what = f"holds {', '.join(kinds)}, no {wanted}: this is another variant of the "
-                yield Defect("layout", path, what + "dataset")
-            else:
-                yield from (Defect("unexpected", p, "no image") for p in other)
+            hint = ": this is another variant of the dataset"
+            yield from strange(path, card.suffixes, hint)

@@ -1,7 +1,7 @@
 """Label images: values in a file → classes, as the card's coding has it. Shared by readers."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from rasterio.windows import Window
 
 from mtp_bench.datasets.cards.card import IGNORE, Card, Coding
 from mtp_bench.datasets.defects import Defect
-from mtp_bench.datasets.formats.reader import entries
 from mtp_bench.datasets.pixels import RASTERS, opened
 from mtp_bench.datasets.samples import Item, Parsed
 
@@ -109,15 +108,3 @@ def _grayish(place: Path, values: npt.NDArray[Any]) -> Iterator[Defect]:
         yield Defect("label-value", place, what)
     elif values.max() == 1:
         yield Defect("label-value", place, "value 1 where the release has 255: nothing is changed")
-
-
-def strange(folder: Path, suffixes: Iterable[str]) -> Iterator[Defect]:
-    """What lies in a folder of images besides images."""
-    wanted = tuple(suffixes)
-    there = entries(folder)
-    other = [path for path in there if path.suffix.lower() not in wanted]
-    if other and len(other) == len(there):
-        kinds = ", ".join(sorted({path.suffix for path in other}))
-        yield Defect("layout", folder, f"holds {kinds}, no {', '.join(wanted)}")
-    else:
-        yield from (Defect("unexpected", path, "no image") for path in other)

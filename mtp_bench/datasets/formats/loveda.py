@@ -8,8 +8,8 @@ import numpy as np
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.defects import Defect
 from mtp_bench.datasets.formats.boxes import release_folder
-from mtp_bench.datasets.formats.label_images import parse_label, strange, values_of
-from mtp_bench.datasets.formats.reader import Reader, pictures, unexpected
+from mtp_bench.datasets.formats.label_images import parse_label, values_of
+from mtp_bench.datasets.formats.reader import Reader, pictures, strange, unexpected
 from mtp_bench.datasets.samples import Found, Item
 
 FOLDERS = {"train": "Train", "val": "Val", "test": "Test"}

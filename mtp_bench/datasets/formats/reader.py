@@ -51,9 +51,15 @@ def unexpected(folder: Path, expected: Iterable[str], what: str) -> Iterator[Def
             yield Defect("unexpected", path, what)
 
 
-def line_of(text: str, position: int) -> int:
-    """The line, from 1, of a place in a text."""
-    return text.count("\n", 0, position) + 1
+def strange(folder: Path, suffixes: Iterable[str], hint: str = "") -> Iterator[Defect]:
+    """What lies in a folder of images besides images; ``hint``: of one that has no image at all."""
+    wanted, there = tuple(suffixes), entries(folder)
+    other = [path for path in there if path.suffix.lower() not in wanted]
+    if other and len(other) == len(there):
+        kinds = ", ".join(sorted({path.suffix for path in other}))
+        yield Defect("layout", folder, f"holds {kinds}, no {', '.join(wanted)}{hint}")
+    else:
+        yield from (Defect("unexpected", path, "no image") for path in other)
 
 
 def nothing_found(card: Card, root: Path, expected: str) -> UserError:

@@ -14,8 +14,8 @@ from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.defects import Defect
 from mtp_bench.datasets.formats import dior_xml, dota_txt, restricted_pickle
 from mtp_bench.datasets.formats.boxes import Fault, release_folder
-from mtp_bench.datasets.formats.label_images import parse_label, strange
-from mtp_bench.datasets.formats.reader import Reader, pictures
+from mtp_bench.datasets.formats.label_images import parse_label
+from mtp_bench.datasets.formats.reader import Reader, pictures, strange
 from mtp_bench.datasets.samples import Found, Instance, Item, Objects, Parsed, objects
 
 

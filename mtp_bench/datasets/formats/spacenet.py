@@ -17,7 +17,7 @@ from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.defects import Defect
 from mtp_bench.datasets.formats import label_images
 from mtp_bench.datasets.formats.boxes import Fault, first_folder, release_folder
-from mtp_bench.datasets.formats.reader import Reader, pictures
+from mtp_bench.datasets.formats.reader import Reader, pictures, strange
 from mtp_bench.datasets.pixels import opened
 from mtp_bench.datasets.samples import Found, Item, Parsed
 
@@ -51,7 +51,7 @@ def find(root: Path, card: Card) -> Found:
             for key, path in labels.items()
             if key not in chips
         )
-        found += label_images.strange(place / "3band", card.suffixes)
+        found += strange(place / "3band", card.suffixes)
         if flat:
             break
     return Found(folder, tuple(items), tuple(found))
