@@ -108,7 +108,12 @@ def test_what_needs_a_failed_job_is_cancelled_and_named(place: Place, cluster: C
     assert told[second.id].state == "cancelled"
     assert told[second.id].message == f"needs {first.id}, which failed"
     (task,) = (task for task, job in place.tasks().items() if job == second.id)
-    assert cluster.details(task)["Reason"] == "DependencyNeverSatisfied"
+    # Told from the disk at once; SLURM itself sees to it in its next round.
+    until(
+        lambda: cluster.details(task)["Reason"] == "DependencyNeverSatisfied",
+        60,
+        f"{task} is cancelled for what it needs",
+    )
     assert place.records() == []
     assert not (place.runs / second.id / "log.txt").exists()  # it was never started
     # Nothing is repeated but what the user asks for, and then in the same order.
