@@ -139,8 +139,10 @@ TASKS: dict[str, Entry] = {
     "classification": Entry(
         "mtp_bench.tasks.classification:TASK", {"short": "scene classification"}
     ),
-    "detection": Entry(None, {"short": "horizontal detection"}),
-    "rotated_detection": Entry(None, {"short": "rotated detection"}),
+    "detection": Entry("mtp_bench.tasks.detection:TASK", {"short": "horizontal detection"}),
+    "rotated_detection": Entry(
+        "mtp_bench.tasks.rotated_detection:TASK", {"short": "rotated detection"}
+    ),
     "segmentation": Entry(None, {"short": "semantic segmentation"}),
     "change_detection": Entry(None, {"short": "change detection"}),
 }

@@ -212,7 +212,8 @@ def _record(
         job=job.id,
         spec=job.spec,
         synthetic=job.spec.data == "miniature",
-        primary=card.primary.name,
+        primary=result.judged.primary,
+        awaiting=result.judged.awaiting,
         metrics={
             name: records.Metric(value=value, unit=unit, higher_is_better=higher)
             for name, (value, unit, higher) in result.judged.metrics.items()
@@ -231,6 +232,8 @@ def _record(
         ),
         provenance=_provenance(job, result),
         attempts=(*before, last),
+        # Miniatures show some of the classes by design.
+        warnings=() if job.spec.data == "miniature" else result.judged.warnings,
         finished=states.now(),
     )
     report = result.load_report
@@ -238,12 +241,17 @@ def _record(
         "job": job.id,
         "load_report": report.as_json() if report else None,
         "split_source": result.data.split_source,
-        "metric_definition": card.primary.definition,
+        "metric_definition": _definition(card, result.judged.primary),
         "resources": job.resources.model_dump(),
         "packages": packages(),
         **result.judged.details,
     }
     return record, details
+
+
+def _definition(card: Any, name: str) -> str:
+    here = card.judged_here
+    return str(here.definition if here and here.name == name else card.primary.definition)
 
 
 def _provenance(job: JobFile, result: Any) -> records.Provenance:
@@ -265,8 +273,8 @@ def _provenance(job: JobFile, result: Any) -> records.Provenance:
         threads=job.resources.threads,
         effective_batch=job.resources.processes * result.micro_batch * result.accumulation,
         learning_rate=job.spec.settings.lr,
-        data_fingerprint=result.fingerprint,
-        data_counts={**result.data.counts(), "train": result.train_images},
+        data_fingerprint=result.data.fingerprint,
+        data_counts=dict(result.data.counts),
         data_defects=dict(result.data.defects),
         split_source=result.data.split_source,
         **result.normalisation.model_dump(),

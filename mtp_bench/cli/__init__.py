@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from mtp_bench.cli import data, jobs, listing, machine, report, run
+from mtp_bench.cli import data, jobs, listing, machine, predict, report, run, submission
 from mtp_bench.errors import UserError
 
 app = typer.Typer(
@@ -16,8 +16,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: loading rich for its frames would double the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run.run, run.plan, jobs.status, jobs.logs, jobs.cancel, jobs.forget, report.report):
+STEER = (jobs.status, jobs.logs, jobs.cancel, jobs.forget)
+for command in (run.run, run.plan, *STEER, report.report, submission.submission, submission.score):
     app.command()(command)
+app.command()(predict.predict)
 app.command("list")(listing.list_names)
 app.command()(machine.doctor)
 app.add_typer(data.app, name="data")

@@ -62,7 +62,7 @@ def logs(
     from mtp_bench.store.states import ENDED, state_of
     from mtp_bench.store.submissions import early_log
 
-    paths = _find(job, runs, results)
+    paths = find_job(job, runs, results)
     early = None if paths.log.exists() else early_log(runs, paths)
     if early is not None:
         print(f"(no log of its own yet; from SLURM's, {early}:)", file=sys.stderr)
@@ -101,11 +101,11 @@ def forget(job: JobName, runs: options.Runs = RUNS, results: options.Results = R
     """Set a job's record aside, and its run folder, so that it runs again from the start."""
     from mtp_bench.store import lock
 
-    paths = _find(job, runs, results)
+    paths = find_job(job, runs, results)
     if lock.holder(paths.run) is not None:
         raise UserError(f"{paths.job}: is running: cancel it first")
     stamp = time.strftime("%Y%m%dT%H%M%S")
-    for path in (paths.record, paths.details, paths.run):
+    for path in (paths.record, paths.details, paths.score, paths.run):
         if path.exists():
             aside = path.parent / "forgotten" / f"{stamp}-{path.name}"
             aside.parent.mkdir(exist_ok=True)
@@ -113,7 +113,7 @@ def forget(job: JobName, runs: options.Runs = RUNS, results: options.Results = R
             print(f"set aside: {aside}")
 
 
-def _find(name: str, runs: Path, results: Path) -> JobPaths:
+def find_job(name: str, runs: Path, results: Path) -> JobPaths:
     """The one job whose id begins so."""
     from mtp_bench.store.paths import job_paths
     from mtp_bench.store.records import record_paths

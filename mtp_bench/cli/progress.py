@@ -42,9 +42,9 @@ class View:
         if self._live:
             self._live.stop()
 
-    def preparing(self, name: str, done: int, total: int) -> None:
-        """Progress of what comes before the first job."""
-        line = f"rendering the miniature of {name}: {done} / {total}"
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Progress of what comes before the first job; 0 of 0 where it is not known."""
+        line = f"{what}: {done} / {total}" if total else what
         if self._live:
             self._live.update(Text(line))
         elif done in (1, total) or time.monotonic() - self._printed > PLAIN_SECONDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from dataclasses import asdict
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mtp_bench.suite.plan import Plan
     from mtp_bench.suite.schema import Roots
 
+OF_RUNNING = ("--executor", "--dry-run", "--retry-failed", "--gpus-per-job", "--micro-batch")
 Share = tuple[int | None, int | None]
 """A job's GPUs, and the images that each of its processes takes at once."""
 
@@ -67,12 +69,19 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the plan, or the batch scripts; start nothing")
     ] = False,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="make the data ready; run nothing")
+    ] = False,
     site: options.Site = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="return once all is submitted to SLURM")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="jobs at once here (default: one a core, or a GPU)")
+        int | None,
+        typer.Option(
+            min=1,
+            help="jobs at once here (default: one a core, or a GPU); with --prepare: processes",
+        ),
     ] = None,
     gpus_per_job: Annotated[
         int | None,
@@ -95,6 +104,11 @@ def run(
     Exit 1 where a job failed or something is missing.
     """
     _refuse_mixed(executor, detach, workers, dry_run and retry)
+    if prepare:
+        if executor is Where.slurm or dry_run or retry or gpus_per_job or micro_batch:
+            raise UserError(f"--prepare runs nothing: leave out {', '.join(OF_RUNNING)}")
+        _prepare_only(suite, only, roots_of(data, weights, runs, results), workers)
+        return
     if dry_run and executor is Where.local:
         plan(suite, only, False, data, weights, runs, results)
         return
@@ -116,8 +130,9 @@ def run(
             retry_failed(planned, roots)
     share = (gpus_per_job, micro_batch)
     if executor is Where.slurm:
+        first = _prepare_command(suite, only, roots)
         summary = _run_on_slurm(
-            planned, roots, site, share, detach=detach, dry_run=dry_run, retry=retry
+            planned, roots, site, share, first, detach=detach, dry_run=dry_run, retry=retry
         )
     else:
         summary = _run_here(planned, roots, workers, share)
@@ -136,6 +151,34 @@ def _refuse_mixed(executor: Where, detach: bool, workers: int | None, vain: bool
         raise UserError("--site and --detach are for --executor slurm")
     if executor is Where.slurm and workers is not None:
         raise UserError("--workers is for this machine: set 'parallelism' in the site profile")
+
+
+def _prepare_only(suite: str, only: list[str], roots: Roots, workers: int | None) -> None:
+    """Make ready what the jobs read that this version can run; weights are not asked for."""
+    from dataclasses import replace
+
+    from mtp_bench.cli.progress import View
+    from mtp_bench.executors.prepare import prepare_data
+    from mtp_bench.suite.missing import find_missing
+    from mtp_bench.suite.plan import select
+
+    planned = select(plan_of(suite, Path(roots.results)), only)
+    planned = replace(planned, jobs=tuple(job for job in planned.jobs if job.spec.protocol))
+    missing = tuple(lack for lack in find_missing(planned, roots) if lack.kind == "data")
+    if missing:
+        _show_missing(missing, sys.stderr)
+        raise typer.Exit(1)
+    with View(planned) as view:
+        names = prepare_data(planned, roots, view.preparing, workers)
+    print("\n".join(f"{name}: ready" for name in names) or "no job is left that needs data")
+
+
+def _prepare_command(suite: str, only: list[str], roots: Roots) -> str:
+    """What prepares the data of a run, wherever it is called."""
+    path = options.suite_path(suite, Path(roots.results))
+    data = ["--data", roots.data] if roots.data else []
+    chosen = [word for condition in only for word in ("--only", condition)]
+    return shlex.join(["mtp-bench", "run", str(path), "--prepare", *data, *chosen])
 
 
 def _run_here(planned: Plan, roots: Roots, workers: int | None, share: Share) -> Summary:
@@ -157,16 +200,20 @@ def _run_on_slurm(
     roots: Roots,
     name: str | None,
     share: Share,
+    first: str,
     *,
     detach: bool,
     dry_run: bool,
     retry: bool,
 ) -> Summary | None:
-    """Submit what is not done; None where nothing is to be watched."""
+    """Submit what is not done; None where nothing is to be watched.
+
+    ``first`` is the command for data that is not prepared.
+    """
     from mtp_bench.cli.progress import View
     from mtp_bench.executors.cluster import act, look, summary, watch
     from mtp_bench.executors.dispatch import Cluster, scripts
-    from mtp_bench.executors.prepare import check_resources, prepare_data, site_resources
+    from mtp_bench.executors.prepare import check_data, check_resources, site_resources
     from mtp_bench.suite.site import load_site
 
     if "%" in roots.runs:
@@ -179,7 +226,7 @@ def _run_on_slurm(
         if dry_run:
             print("\n".join(scripts(cluster)))
             return None
-        prepare_data(planned, roots, view.preparing)
+        check_data(planned, roots, view.preparing, first)
         look(cluster)
         if "pending" in cluster.states().values() and not shutil.which("sbatch"):
             raise UserError("sbatch: not found: run this where jobs are submitted to SLURM")

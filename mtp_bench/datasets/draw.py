@@ -86,25 +86,36 @@ def _cells(seen: Examined, card: Card) -> list[Image.Image]:
     return [_cell(shown, ", ".join(said))]
 
 
-def _small(path: Path) -> Image.Image:
-    """A picture that fits a cell; a huge one is read in small."""
-    try:
-        with opened(path) as raster:
-            wide, high = raster.width, raster.height
-            if wide * high > WHOLE:
-                scale = CELL / max(wide, high)
-                if raster.dtypes[0] != "uint8":
-                    return _blank(f"{path.name}: not of 8 bits")
-                shape = (3, max(1, round(high * scale)), max(1, round(wide * scale)))
-                bands = [1, 2, 3] if raster.count >= 3 else [1, 1, 1]
-                planes = raster.read(bands, out_shape=shape)
-                return Image.fromarray(planes.transpose(1, 2, 0))
-        image = Image.fromarray(rgb(path))
-    except (OSError, ValueError, UserError):
-        return _blank(f"{path.name}: unreadable")
-    scale = CELL / max(image.size)
+def reduced(path: Path, side: int) -> Image.Image:
+    """A picture whose longer side is ``side`` at most; a huge one is read in small.
+
+    ``OSError``, ``ValueError`` or ``UserError`` where it cannot be read.
+    """
+    with opened(path) as raster:
+        wide, high = raster.width, raster.height
+        if wide * high > WHOLE:
+            scale = min(1, side / max(wide, high))
+            if raster.dtypes[0] != "uint8":
+                raise ValueError("not of 8 bits")
+            shape = (3, max(1, round(high * scale)), max(1, round(wide * scale)))
+            bands = [1, 2, 3] if raster.count >= 3 else [1, 1, 1]
+            return Image.fromarray(raster.read(bands, out_shape=shape).transpose(1, 2, 0))
+    image = Image.fromarray(rgb(path))
+    return _scaled(image, side) if max(image.size) > side else image
+
+
+def _scaled(image: Image.Image, side: int) -> Image.Image:
+    scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
+
+
+def _small(path: Path) -> Image.Image:
+    """A picture that fits a cell."""
+    try:
+        return _scaled(reduced(path, CELL), CELL)
+    except (OSError, ValueError, UserError):
+        return _blank(f"{path.name}: unreadable")
 
 
 def _blank(text: str) -> Image.Image:
@@ -149,14 +160,42 @@ def _overlaid(picture: Image.Image, seen: Examined, card: Card) -> Image.Image:
     for instance in seen.parsed.instances:
         _outline(pen, instance.rle, scale)
     if seen.objects is not None:
-        quads = geometry.corners(seen.objects.boxes) * scale
-        font, named = ImageFont.load_default(9), len(quads) <= 12
-        for quad, label in zip(quads, seen.objects.labels, strict=True):
-            corners = [(float(x), float(y)) for x, y in quad]
-            pen.line([*corners, corners[0]], colour(int(label)), 1)
-            if named:
-                pen.text(corners[0], card.classes[label], colour(int(label)), font)
+        quads, labels = geometry.corners(seen.objects.boxes) * scale, seen.objects.labels
+        named = len(quads) <= 12
+        draw_boxes(picture, quads, labels, [card.classes[i] if named else "" for i in labels])
     return picture
+
+
+def draw_boxes(
+    picture: Image.Image, quads: geometry.Array, labels: npt.NDArray[Any], texts: Sequence[str]
+) -> None:
+    """Draw (n, 4, 2) outlines in pixels of the picture, in their classes' colours, with texts.
+
+    So many texts, the first, as leave a crowd to be seen.
+    """
+    pen, side = ImageDraw.Draw(picture), max(picture.size)
+    tall, thick = 8 + side // 300, max(1, round(side / 600))
+    font = ImageFont.load_default(tall)
+    low, high = quads.min(axis=1), quads.max(axis=1)
+    near = ((high > 0) & (low < picture.size)).all(axis=1)
+    places = np.clip(quads[:, 0], 0, np.array(picture.size) - tall)
+    for number, i in enumerate(np.flatnonzero(near)):
+        ink, corners = colour(int(labels[i])), [(float(x), float(y)) for x, y in quads[i]]
+        pen.line([*corners, corners[0]], ink, thick)
+        if number < side // 10:
+            place = places[i, 0], places[i, 1]
+            pen.text(place, texts[i], ink, font, stroke_width=1, stroke_fill="black")
+
+
+def in_row(panels: Sequence[tuple[Image.Image, str]]) -> Image.Image:
+    """Pictures of one size side by side, each with a text beneath it."""
+    wide, high = panels[0][0].size
+    page = Image.new("RGB", (len(panels) * wide, high + CAPTION), "black")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(11)
+    for number, (picture, text) in enumerate(panels):
+        page.paste(picture, (number * wide, 0))
+        pen.text((number * wide + 3, high + 2), text, "white", font)
+    return page
 
 
 def _outline(pen: ImageDraw.ImageDraw, rle: Any, scale: float) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from mtp_bench.datasets.manifest import read
 from mtp_bench.datasets.samples import ReadData
 from mtp_bench.errors import UserError
 
@@ -35,6 +36,19 @@ def of_files(files: Iterable[tuple[str, Path, str]], root: Path) -> str:
             digest.update(hashlib.sha256(_ends(path)).digest())
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    return digest.hexdigest()[:16]
+
+
+def of_manifests(folder: Path, root: Path, splits: Iterable[str]) -> str:
+    """The same of prepared splits: all their annotations, and the content of some pictures."""
+    digest = hashlib.sha256()
+    pictures: list[tuple[str, Path, str]] = []
+    for split in splits:
+        digest.update((folder / f"{split}.jsonl").read_bytes())
+        pictures += [(split, path, "") for s in read(folder, split, root) for path in s.images]
+    some = pictures[:: max(1, len(pictures) // SAMPLED)]
+    for base in (folder, root):
+        digest.update(of_files((p for p in some if p[1].is_relative_to(base)), base).encode())
     return digest.hexdigest()[:16]
 
 

@@ -73,12 +73,8 @@ def prepare_folder(
             prepares the same.
     """
     card = fitted(card, variant)
-    found = find(card, root)
-    check_found(card, found, root, variant)
-    items = _wanted(card, found.items)
-    check_disjoint(card, ((item.split, path) for item in items for path in item.images))
-    blank = _blank(card, root, found, items, synthetic=variant == "miniature")
-    folder = cache / "prepared" / f"{card.name}-{blank.key}"
+    found, items, blank = _asked(card, root, variant)
+    folder = _folder(card, cache, blank)
     if manifest.prepared(folder) is not None:
         return folder
     draft = folder.with_name(f".{folder.name}.draft")
@@ -100,6 +96,25 @@ def prepare_folder(
     for path in folder.glob("lock.*"):
         path.unlink(missing_ok=True)
     return folder
+
+
+def prepared_folder(card: Card, root: Path, cache: Path, *, variant: str = "release") -> Path:
+    """Where it lies, or would. ``UserError`` for what a job of this variant cannot use."""
+    card = fitted(card, variant)
+    return _folder(card, cache, _asked(card, root, variant)[2])
+
+
+def _folder(card: Card, cache: Path, blank: Prepared) -> Path:
+    return cache / "prepared" / f"{card.name}-{blank.key}"
+
+
+def _asked(card: Card, root: Path, variant: str) -> tuple[Found, list[Item], Prepared]:
+    """What there is, what of it is wanted, and what would be prepared of that."""
+    found = find(card, root)
+    check_found(card, found, root, variant)
+    items = _wanted(card, found.items)
+    check_disjoint(card, ((item.split, path) for item in items for path in item.images))
+    return found, items, _blank(card, root, found, items, synthetic=variant == "miniature")
 
 
 def _wanted(card: Card, items: Sequence[Item]) -> list[Item]:

@@ -121,6 +121,19 @@ class ReadData:
         return {name: len(samples) for name, samples in self.splits.items()}
 
 
+@dataclass(frozen=True)
+class DataFacts:
+    """What a record says of the data that a job read."""
+
+    counts: Mapping[str, int]
+    """``train``: samples that it trained on; ``test``: pictures of the release that it was judged
+    on; ``server``: those that it predicts for a server."""
+    split_source: str
+    defects: Mapping[str, int]
+    fingerprint: str
+    train_images: int
+
+
 def deal(draw: Draw, count: int, name: str = "") -> dict[str, list[int]]:
     """Seeded parts of ``count`` things: indices of each part in order.
 

@@ -6,14 +6,13 @@ One job a GPU (or ``gpus_per_job``), or one worker of one thread a CPU core.
 import multiprocessing
 import os
 import re
-import signal
 import socket
 from dataclasses import dataclass
 from importlib.util import find_spec
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from mtp_bench.datasets.pool import serve
 from mtp_bench.errors import UserError
 from mtp_bench.executors.prepare import share_of
 from mtp_bench.profiling.nvidia import query
@@ -78,7 +77,7 @@ class LocalExecutor:
 
     def start(self, job_file: Path) -> Running:
         """Begin a job. Its processes learn by environment which device and rank they are."""
-        self._serve()
+        serve()
         count = self.resources.processes
         gpus = [self._free.pop(0) for _ in range(count)] if self.resources.device == "cuda" else []
         shared = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
@@ -93,18 +92,6 @@ class LocalExecutor:
             process.start()
             running.processes.append(process)
         return running
-
-    def _serve(self) -> None:
-        """Start the forkserver deaf to Ctrl-C, which would end it while it still imports.
-
-        It inherits the mask; here a Ctrl-C waits until the mask is lifted, and is not lost.
-        """
-        resource_tracker.ensure_running()  # its own start lifts the mask
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def ended(self, running: Running) -> int | None:
         """Exit code once the first process has ended (negative: the signal), the others with it."""

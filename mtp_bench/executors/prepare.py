@@ -1,24 +1,29 @@
-"""What a run does before its first job: render or read every dataset, write ``job.json``."""
+"""What a run does before its first job: make every dataset ready, write ``job.json``."""
 
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mtp_bench import backbones
-from mtp_bench.datasets.access import read_data, render_missing
+from mtp_bench import backbones, catalog
+from mtp_bench.datasets.access import render_missing
 from mtp_bench.errors import UserError
 from mtp_bench.store.files import make_folder, read_model, write_atomically
+from mtp_bench.store.lock import holder
 from mtp_bench.store.paths import job_paths
 from mtp_bench.store.states import state_of
 from mtp_bench.suite.plan import Job, Plan
-from mtp_bench.suite.schema import JobFile, Resources, Roots
+from mtp_bench.suite.schema import JobFile, JobSpec, Resources, Roots
 from mtp_bench.suite.site import KINDS, Kind, SiteProfile
 
 COORDINATES = ("kind", "task", "dataset", "backbone", "recipe", "seed")
+WAIT_SECONDS = 0.5
+Say = Callable[[str, int, int], None]
+"""Hears what is done, and how much of how much; 0 of 0 where that is not known."""
 
 
 def _checkpoint_seconds() -> float:
@@ -79,29 +84,82 @@ def check_resources(plan: Plan, by_kind: Mapping[Kind, Resources]) -> list[str]:
     return list(told)
 
 
-def prepare_data(plan: Plan, roots: Roots, say: Callable[[str, int, int], None]) -> None:
-    """Render missing miniatures and read every dataset, so that bad data stops no job later.
+def prepare_data(plan: Plan, roots: Roots, say: Say, workers: int | None = None) -> list[str]:
+    """Make the data of every job that is not done ready, so that bad data stops no job later.
+
+    Uses so many processes, or one a core. What another process is preparing is waited for.
+    Returns the datasets' names.
 
     Raises:
         UserError: with every defect of every dataset, or weights that the pictures do not suit.
     """
     _check_pictures(plan)
-    wanted = {
-        (job.spec.dataset, job.spec.data): None
-        for job in plan.jobs
-        if job.spec.kind == "finetune" and state_of(job_paths(roots, job.id)) != "done"
-    }
-    cache, data = Path(roots.cache), Path(roots.data) if roots.data else None
-    problems: list[str] = []
-    for name, variant in wanted:
+    count = workers or len(os.sched_getaffinity(0))
+    return _each_dataset(plan, roots, lambda spec: _prepare(spec, roots, count, say))
+
+
+def check_data(plan: Plan, roots: Roots, say: Say, command: str) -> None:
+    """The same where jobs are only submitted: miniatures, which take seconds, are made.
+
+    Raises:
+        UserError: as ``prepare_data``, and for what is not prepared; ``command`` prepares it.
+    """
+
+    def ready(spec: JobSpec) -> None:
+        if spec.data == "miniature":
+            _prepare(spec, roots, 1, say)
+        else:
+            catalog.load("task", spec.task).data.check(spec, roots)
+
+    _check_pictures(plan)
+    try:
+        _each_dataset(plan, roots, ready)
+    except UserError as error:
+        told = f"nothing is submitted before the data is ready: {command}"
+        raise UserError(*error.lines, told) from None
+
+
+def _each_dataset(plan: Plan, roots: Roots, act: Callable[[JobSpec], None]) -> list[str]:
+    """Do it once for all jobs that read the same; names of datasets, or all problems at once."""
+    wanted: dict[Any, JobSpec] = {}
+    for job in plan.jobs:
+        spec, protocol = job.spec, job.spec.protocol
+        if spec.kind != "finetune" or protocol is None:
+            continue
+        if state_of(job_paths(roots, job.id)) != "done":
+            data = (spec.task, spec.dataset, spec.data, protocol.tiling, protocol.train_on_val)
+            wanted.setdefault(data, spec)
+    problems: dict[str, None] = {}
+    for spec in wanted.values():
         try:
-            if variant == "miniature":
-                render_missing(name, cache, lambda done, total, n=name: say(n, done, total))  # type: ignore[misc]
-            read_data(name, variant, data, cache)
+            act(spec)
         except UserError as error:
-            problems += error.lines
+            problems.update(dict.fromkeys(error.lines))
     if problems:
         raise UserError(*problems)
+    return list(dict.fromkeys(spec.dataset for spec in wanted.values()))
+
+
+def _prepare(spec: JobSpec, roots: Roots, workers: int, say: Say) -> None:
+    name, cache = spec.dataset, Path(roots.cache)
+    say(f"reading {name}", 0, 0)
+    if spec.data == "miniature":
+        rendering = f"rendering the miniature of {name}"
+        render_missing(name, cache, lambda done, total: say(rendering, done, total))
+    data = catalog.load("task", spec.task).data
+    while True:
+        try:
+            data.prepare(spec, roots, workers, lambda n, of: say(f"preparing {name}", n, of))
+            return
+        except UserError as error:
+            drafts = (cache / "prepared").glob(f".{name}-*.draft")
+            taken = next((path for path in drafts if str(path) in str(error)), None)
+            who = holder(taken) if taken else None
+            if taken is None or who is None:
+                raise
+        say(f"waiting for process {who.pid} on {who.host}, which prepares {name}", 0, 0)
+        while holder(taken) is not None:
+            time.sleep(WAIT_SECONDS)
 
 
 def _check_pictures(plan: Plan) -> None:

@@ -6,21 +6,20 @@ import math
 import multiprocessing
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
 from mmengine.config import Config
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.runner import Runner
 
 from mtp_bench import backbones, catalog
 from mtp_bench.backbones import torchvision_shim
 from mtp_bench.backbones import weights as weights_module
-from mtp_bench.datasets.access import card_of, read_data
-from mtp_bench.datasets.fingerprint import fingerprint
-from mtp_bench.datasets.samples import ReadData, fraction
+from mtp_bench.datasets.access import card_of
+from mtp_bench.datasets.pixels import first_line
+from mtp_bench.datasets.samples import DataFacts
 from mtp_bench.errors import UserError
 from mtp_bench.mm import checkpoints, loader
 from mtp_bench.mm.job_hook import Course, JobHook, Timings
@@ -30,8 +29,9 @@ from mtp_bench.store.files import write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.suite.identity import seed_for
 from mtp_bench.suite.schema import JobFile, Normalisation, Protocol, Span
+from mtp_bench.tasks import pictures
 from mtp_bench.tasks.task import Config as Plain
-from mtp_bench.tasks.task import Context, Judged, Task
+from mtp_bench.tasks.task import Context, Judged, Role, Task
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ class Result:
     trainable: int
     probe: str
     load_report: weights_module.LoadReport | None
-    data: ReadData
-    train_images: int
-    fingerprint: str
+    data: DataFacts
     seeds: dict[str, int]
     normalisation: Normalisation
     micro_batch: int
@@ -70,15 +68,14 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     _check_device(job)
     if job.resources.processes > 1:
         _join_processes(job.resources.device)
-    context = _context(job, source)
+    context = context_of(job, source)
     task: Task = catalog.load("task", job.spec.task)
-    data_root = Path(job.roots.data) if job.roots.data else None
-    data = read_data(job.spec.dataset, job.spec.data, data_root, Path(job.roots.cache))
+    data = task.data.facts(context)
     config, course = make_config(job, context, task, data, paths)
     text = Config(config).pretty_text
     if int(os.environ.get("RANK", "0")) == 0:
         write_atomically(paths.config, text)
-    counts = ", ".join(f"{count:,} {split}" for split, count in data.counts().items())
+    counts = ", ".join(f"{count:,} {split}" for split, count in data.counts.items())
     print(
         f"{job.id}: {counts} images ({data.split_source}); {course.total} iterations on "
         f"{job.resources.device}; {job.resources.batch_line(job.spec.settings)}",
@@ -97,12 +94,17 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     probe = weights_module.probe(model.backbone, job.spec.settings.image_size)
     if model.load_report is not None:
         print(model.load_report.summary(), flush=True)
-    runner.train()
     metric: Any = runner.val_evaluator.metrics[0]
+    metric.folder = paths.predictions
+    runner.train()
     if hook.last is None:  # resumed after the last iteration: nothing was validated in this process
         runner.val_loop.run()
+    if task.settle is not None and is_main_process():
+        _draw(job, paths)
+    if task.held_back(context):
+        runner.test_evaluator.metrics[0].folder = paths.predictions
+        runner.test()
     judged: Judged = metric.judged
-    train: Any = runner.train_dataloader.dataset
     return Result(
         judged=judged,
         timings=hook.timings,
@@ -111,8 +113,6 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         probe=probe,
         load_report=model.load_report,
         data=data,
-        train_images=len(train),
-        fingerprint=fingerprint(data),
         seeds=context.seeds,
         normalisation=context.normalisation,
         micro_batch=_split(job)[0],
@@ -121,6 +121,16 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         resumed_at=found[1] if found else 0,
         device_peaks=tuple(peak for peak in all_gather_object(device_peak()) if peak),
     )
+
+
+def _draw(job: JobFile, paths: JobPaths) -> None:
+    """Each process has written its predictions before any had figures. A job needs no pictures."""
+    files = [paths.predictions / f"test.{rank}.jsonl" for rank in range(job.resources.processes)]
+    try:
+        there = [path for path in files if path.is_file()]
+        pictures.draw_worst(job.spec, job.roots, there, paths.pictures)
+    except Exception as error:  # whatever it is must not cost the record
+        print(f"{job.id}: drew no pictures ({first_line(error)})", flush=True)
 
 
 def _check_device(job: JobFile) -> None:
@@ -141,7 +151,8 @@ def _join_processes(device: str) -> None:
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
 
 
-def _context(job: JobFile, source: dict[str, Any] | None) -> Context:
+def context_of(job: JobFile, source: dict[str, Any] | None) -> Context:
+    """What a job's config depends on; without its source all but the backbone's first weights."""
     spec, protocol = job.spec, job.spec.settings
     seeds = {
         p: seed_for(spec.dataset, spec.seed, p)
@@ -154,6 +165,7 @@ def _context(job: JobFile, source: dict[str, Any] | None) -> Context:
         "name": spec.backbone,
         "image_size": protocol.image_size,
         "drop_path": protocol.drop_path,
+        "checkpointing": protocol.checkpointing,
         "seed": seeds["backbone"],
         "weights": source,
         **backbones.for_task(spec.backbone, spec.task),
@@ -173,7 +185,7 @@ def _iterations(span: Span, epoch: int) -> int:
 
 
 def make_config(
-    job: JobFile, context: Context, task: Task, data: ReadData, paths: JobPaths
+    job: JobFile, context: Context, task: Task, data: DataFacts, paths: JobPaths
 ) -> tuple[Plain, Course]:
     """The whole mmengine config of a job, plain data, and its course.
 
@@ -181,9 +193,8 @@ def make_config(
     """
     protocol = job.spec.settings
     train = task.dataset(context, "train")
-    images = _train_images(job, context, data)
     micro, accumulation = _split(job)
-    epoch = math.ceil(images / protocol.batch_size)
+    epoch = math.ceil(data.train_images / protocol.batch_size)
     total = _iterations(protocol.length, epoch)
     course = Course(
         total * accumulation,
@@ -218,22 +229,11 @@ def make_config(
             },
             "sampler": {"type": "mtp_bench.mm.draws.DrawSampler", "micro_batch": micro},
         },
-        "val_dataloader": {
-            **workers,
-            "batch_size": protocol.test.batch_size,
-            "dataset": task.dataset(context, "test"),
-            "sampler": {"type": "mmengine.DefaultSampler", "shuffle": False},
-        },
+        **_evaluation("val", job, context, task, workers),
         "train_cfg": {
             "type": "mmengine.IterBasedTrainLoop",
             "max_iters": total * accumulation,
             "val_interval": _iterations(protocol.validate_every, epoch) * accumulation,
-        },
-        "val_cfg": {"type": "mmengine.ValLoop"},
-        "val_evaluator": {
-            "type": "mtp_bench.mm.predictions.Predictions",
-            "task": job.spec.task,
-            "dataset": job.spec.dataset,
         },
         "optim_wrapper": _optim_wrapper(job, accumulation),
         "default_hooks": dict.fromkeys(
@@ -242,7 +242,29 @@ def make_config(
         "custom_hooks": [_schedule(protocol, epoch, total, accumulation)],
         "visualizer": {"type": "mmengine.Visualizer", "vis_backends": None},
     }
+    if task.held_back(context):
+        config |= _evaluation("test", job, context, task, workers)
     return config, course
+
+
+def _evaluation(loop: str, job: JobFile, context: Context, task: Task, workers: Plain) -> Plain:
+    """Mmengine's validation is of what is judged here, its test of what a server judges."""
+    role: Role = "test" if loop == "val" else "server"
+    sampler = {"type": "mmengine.DefaultSampler", "shuffle": False}
+    if task.settle is not None:
+        sampler = {"type": "mtp_bench.mm.scenes.SceneSampler"}
+    spec = job.spec.model_dump(mode="json", exclude_defaults=True)
+    metric = {"type": "mtp_bench.mm.predictions.Predictions", "spec": spec, "role": role}
+    return {
+        f"{loop}_dataloader": {
+            **workers,
+            "batch_size": job.spec.settings.test.batch_size,
+            "dataset": task.dataset(context, role),
+            "sampler": sampler,
+        },
+        f"{loop}_cfg": {"type": "mmengine.ValLoop" if loop == "val" else "mmengine.TestLoop"},
+        f"{loop}_evaluator": metric,
+    }
 
 
 def _wrapper(job: JobFile) -> Plain | None:
@@ -253,12 +275,8 @@ def _wrapper(job: JobFile) -> Plain | None:
     return {"type": kind, "device_ids": None, "broadcast_buffers": False}
 
 
-def _train_images(job: JobFile, context: Context, data: ReadData) -> int:
-    share = job.spec.settings.train_fraction
-    return len(fraction(data.splits["train"], share, context.seeds["fraction"]))
-
-
 def _schedule(protocol: Protocol, epoch: int, total: int, accumulation: int) -> Plain:
+    marks = protocol.milestones
     return {
         "type": "mtp_bench.mm.schedule.ScheduleHook",
         "accumulation": accumulation,
@@ -267,6 +285,7 @@ def _schedule(protocol: Protocol, epoch: int, total: int, accumulation: int) -> 
         "start": protocol.warmup_start,
         "kind": protocol.schedule,
         "step": epoch if protocol.schedule_step == "epoch" else 1,
+        "milestones": [mark * (epoch if protocol.length.epochs else 1) for mark in marks],
     }
 
 

@@ -156,9 +156,12 @@ class JobHook(Hook):
         done = batch_idx + 1
         loss = outputs["loss"].detach()
         show = done % self._every == 0 or done == self._course.total
+        terms = {name: term for name, term in outputs.items() if "loss" in name}
         if show:
-            loss = loss.clone()
-            all_reduce(loss, "mean")
+            values = torch.stack([term.detach().float() for term in terms.values()])
+            all_reduce(values, "mean")
+            terms = dict(zip(terms, values, strict=True))
+            loss = terms["loss"]
         if (show or not torch.cuda.is_available()) and not math.isfinite(float(loss)):
             raise TrainingFailed(
                 f"the loss is {float(loss)} at iteration {done}: "
@@ -168,7 +171,8 @@ class JobHook(Hook):
         if is_main_process():
             if show:
                 rates = (group["lr"] for group in runner.optim_wrapper.optimizer.param_groups)
-                row = {"iteration": done, "loss": float(loss), "lr": max(rates)}
+                row = {"iteration": done, "lr": max(rates)}
+                row |= {name: float(term) for name, term in terms.items()}
                 scalars.append(self._paths.scalars, row)
             if done % self._spoken == 0:
                 where = f"{done}/{self._course.total} (epoch {done / self._course.epoch:.2f})"

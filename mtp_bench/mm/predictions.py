@@ -1,29 +1,69 @@
-"""Validation inside mmengine: gather all processes' predictions, let the task judge them."""
+"""Evaluation inside mmengine: predictions become scenes, scenes figures, in every process alike."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from mmengine.dist import all_gather_object, get_rank
 from mmengine.evaluator import BaseMetric
 
 from mtp_bench import catalog
 from mtp_bench.datasets.access import card_of
-from mtp_bench.tasks.task import Judged
+from mtp_bench.mm.scenes import Gathering, Kept
+from mtp_bench.suite.schema import JobSpec
+from mtp_bench.tasks.task import Judged, Task
 
 
 class Predictions(BaseMetric):
-    """Keeps the predictions of a split; ``judged`` has the last figures, with their details."""
+    """Judges a split; ``judged`` has the last figures, with their details.
 
-    def __init__(self, task: str, dataset: str) -> None:
+    ``folder``, set by a job, is where the detections of each scene are kept.
+    """
+
+    def __init__(self, spec: dict[str, Any], role: str = "test") -> None:
         super().__init__(collect_device="cpu")
-        self._judge = catalog.load("task", task).judge
-        self._card = card_of(dataset)
+        self._spec = JobSpec.model_validate_json(json.dumps(spec))
+        self._task: Task = catalog.load("task", self._spec.task)
+        self._card = card_of(self._spec.dataset)
+        self._role = role
+        self._scenes = Gathering()
+        self._kept: Kept | None = None
+        self.folder: Path | None = None
         self.judged: Judged | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
         del data_batch
-        self.results.extend(data_samples)
+        if self._task.settle is None:
+            self.results.extend(data_samples)
+            return
+        for sample in data_samples:
+            scene = self._scenes.add(sample)
+            if scene is None:
+                continue
+            stats, found = self._task.settle(self._card, scene)
+            if stats is not None:
+                self.results.append(stats)
+            if self.folder is not None:
+                self._kept = self._kept or Kept(self.folder, self._role, get_rank())
+                self._kept.add(scene, found)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Of whole scenes no process predicts one twice, and their number is not the tiles'."""
+        if self._task.settle is None:
+            figures: dict[str, float] = super().evaluate(size)
+            return figures
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+        self._scenes = Gathering()
+        gathered = [stats for part in all_gather_object(self.results) for stats in part]
+        self.results.clear()
+        return self.compute_metrics(gathered)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """Figures by name, from the whole split."""
-        self.judged = self._judge(self._card, results)
+        """Figures by name, from the whole split; none of a split whose labels are held back."""
+        if self._role == "server":
+            return {}
+        self.judged = self._task.judge(self._spec, self._card, results)
         return {name: value for name, (value, _, _) in self.judged.metrics.items()}

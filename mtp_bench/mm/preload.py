@@ -7,15 +7,21 @@ import io
 MODULES = (
     "mtp_bench.backbones.timm_pyramid",
     "mtp_bench.datasets.images",
+    "mtp_bench.mm.assigning",
+    "mtp_bench.mm.boxes",
     "mtp_bench.mm.classifier",
+    "mtp_bench.mm.detector",
     "mtp_bench.mm.draws",
     "mtp_bench.mm.finetune",
     "mtp_bench.mm.optim",
     "mtp_bench.mm.predictions",
+    "mtp_bench.mm.sampling",
     "mtp_bench.mm.schedule",
     "mtp_bench.mm.standalone",
     "mtp_bench.profiling.machine",
     "mtp_bench.tasks.classification",
+    "mtp_bench.tasks.detection",
+    "mtp_bench.tasks.rotated_detection",
     "matplotlib.pyplot",  # mmengine's visualizer, which every Runner makes
     "mmcv.ops",  # named in the environment that every Runner looks at
     "torch._dynamo",  # torch's optimizers, at the first step

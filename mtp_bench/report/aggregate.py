@@ -7,7 +7,7 @@ below keep suites, tasks, data variants and synthetic data apart.
 import pandas as pd
 
 TABLE = ["suite", "task", "data", "synthetic"]
-COLUMN = [*TABLE, "dataset", "metric", "unit", "sign"]
+COLUMN = [*TABLE, "dataset", "metric", "unit", "sign", "judge"]
 ROW = [*TABLE, "backbone", "recipe"]
 CELL = [*COLUMN, "backbone", "recipe"]
 RATES = ("train_rate", "inference_rate")
@@ -21,9 +21,12 @@ T_975 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 
 
 def cells(jobs: pd.DataFrame) -> pd.DataFrame:
     """One line a cell, the means over datasets among them, with all that a board says of it."""
-    values = pd.concat([jobs[[*CELL, "baseline", "seed", "value"]], means(jobs)], ignore_index=True)
-    grouped = values.groupby(CELL, sort=False)["value"]
-    table = grouped.agg(planned="size", n="count", mean="mean", std="std").reset_index()
+    named = [*CELL, "baseline", "seed", "value", "done"]
+    values = pd.concat([jobs[named], means(jobs)[named]], ignore_index=True)
+    grouped = values.groupby(CELL, sort=False)
+    table = grouped["value"].agg(planned="size", n="count", mean="mean", std="std").reset_index()
+    # What is done and has no figure waits for its judge.
+    table["awaiting"] = grouped["done"].sum().to_numpy() - table["n"]
     quantile = table["n"].map({n: t_975(n - 1) for n in set(table["n"]) if n > 1})
     half = quantile * table["std"] / table["n"] ** 0.5
     table["ci_low"], table["ci_high"] = table["mean"] - half, table["mean"] + half
@@ -42,19 +45,20 @@ def _best(table: pd.DataFrame) -> "pd.Series[bool]":
 def means(jobs: pd.DataFrame) -> pd.DataFrame:
     """The average over all datasets of a table, seed by seed; a row that lacks a dataset has none.
 
-    Only where the table's datasets share one metric: an average of unlike things is no figure.
+    Only where the table's datasets share one metric and judge: an average of unlike things is no
+    figure.
     """
     columns = jobs[COLUMN].drop_duplicates()
-    tables = columns.groupby(TABLE, sort=False).agg(
-        width=("dataset", "size"), metrics=("metric", "nunique"), units=("unit", "nunique")
-    )
-    tables = tables[(tables["width"] > 1) & (tables["metrics"] == 1) & (tables["units"] == 1)]
+    grouped = columns.groupby(TABLE, sort=False)
+    alike = grouped[["metric", "unit", "judge"]].nunique().eq(1).all(axis="columns")
+    tables = grouped.agg(width=("dataset", "size"))
+    tables = tables[(tables["width"] > 1) & alike]
     per_seed = jobs.groupby([*CELL, "baseline", "seed"], sort=False)["value"].mean().reset_index()
-    keys = [*TABLE, "metric", "unit", "sign", "backbone", "recipe", "baseline", "seed"]
+    keys = [*(key for key in CELL if key != "dataset"), "baseline", "seed"]
     averages = per_seed.groupby(keys, sort=False)["value"].agg(value="mean", found="count")
     rows = averages.reset_index().merge(tables["width"].reset_index(), on=TABLE)
     rows["value"] = rows["value"].where(rows["found"] == rows["width"])
-    return rows.assign(dataset=MEAN)[[*CELL, "baseline", "seed", "value"]]
+    return rows.assign(dataset=MEAN, done=rows["value"].notna())
 
 
 def deltas(values: pd.DataFrame) -> pd.DataFrame:
@@ -82,7 +86,7 @@ def deltas(values: pd.DataFrame) -> pd.DataFrame:
 def costs(jobs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """What the finished jobs of each group cost: median rates, highest peaks, hours summed."""
     how = dict.fromkeys(RATES, "median") | dict.fromkeys((*PEAKS, "parameters"), "max")
-    done = jobs.dropna(subset="value").groupby(keys, sort=False)
+    done = jobs[jobs["done"]].groupby(keys, sort=False)
     return done.agg(how | dict.fromkeys(HOURS, "sum")).reset_index()
 
 

@@ -19,7 +19,8 @@ from mtp_bench.store.files import write_atomically
 Line = Mapping[str, Any]
 """One line of a frame: a cell, a row's costs, or something missing. What is unknown is None."""
 
-JOB = [*aggregate.CELL, "job", "seed", "value", "stages", "test_images", "split_source", "hardware"]
+OF_RECORD = ("source", "val_seen", "stages", "test_images", "split_source", "hardware")
+JOB = [*aggregate.CELL, "job", "seed", "value", "done", *OF_RECORD]
 """What tables and notes need of each job."""
 
 
@@ -29,6 +30,8 @@ class Head(NamedTuple):
     dataset: str
     metric: str
     unit: str
+    judge: str
+    """The server that gave the figures; empty: computed here."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class SuiteBoard:
 class Board:
     suites: tuple[SuiteBoard, ...]
     problems: tuple[str, ...]
-    """Records that cannot be used and belong to none of these suites."""
+    """Records and scores that cannot be used and belong to none of these suites."""
 
     def warnings(self) -> tuple[str, ...]:
         """All of them, each once."""
@@ -175,4 +178,4 @@ def _table(
 
 
 def _head(line: Line) -> Head:
-    return Head(line["dataset"], line["metric"], line["unit"])
+    return Head(line["dataset"], line["metric"], line["unit"], line["judge"])

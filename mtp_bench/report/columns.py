@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 
 from mtp_bench.report.aggregate import MEAN
 from mtp_bench.report.board import Board, Head, Line, Row, SuiteBoard, Table
+from mtp_bench.report.frame import card_of
 
 NONE = "\N{EN DASH}"
+HERE = "val"
+"""Where protocols judge here what they may leave to a server."""
 GIB = 2**30
 MEMORY = (("device_bytes", "device"), ("rss_bytes", "rss"))
 
@@ -41,7 +44,18 @@ def columns(table: Table) -> tuple[Column, ...]:
 def _title(head: Head, table: Table) -> str:
     leak = " §" if head.dataset in table.leaks else ""
     name = head.dataset or "mean over datasets"
-    return f"{name}{leak}\n{', '.join(head[1:]) if head.metric else NONE}"
+    what = (head.metric, head.unit, head.judge, _judged_on(head))
+    return f"{name}{leak}\n{', '.join(filter(None, what)) if head.metric else NONE}"
+
+
+def _judged_on(head: Head) -> str:
+    """The split, where it depends on who judges."""
+    card = card_of(head.dataset)
+    if card is None or card.judged_here is None:
+        return ""
+    if head.metric == card.judged_here.name:
+        return HERE
+    return "+".join(card.roles["test"]) if head.judge else ""
 
 
 def _recipe(row: Row) -> Shown:
@@ -54,10 +68,11 @@ def score(head: Head, row: Row) -> Shown:
     cell = row.cells.get(head)
     if cell is None:
         return Shown(NONE)
-    n, planned = cell["n"], cell["planned"]
-    count = f"(n={n})" if n == planned else f"(n={n} of {planned})"
+    n, planned, awaiting = cell["n"], cell["planned"], cell["awaiting"]
+    parts = (f"n={n}{f' of {planned}' * (n < planned)}", f"{awaiting} awaiting" * (awaiting > 0))
+    count = f"({', '.join(filter(None, parts))})"
     if n == 0:
-        return Shown(f"{NONE} {count}")
+        return Shown(f"{'awaiting score' if awaiting else NONE} {count}")
     digits = 2 if head.unit == "%" else 4
     spread = f" ± {cell['std']:.{digits}f}" if n > 1 else ""
     below = ""
@@ -111,8 +126,10 @@ FIELDS: Mapping[str, Callable[[Line], Any]] = {
     **{name: itemgetter(name) for name in ("task", "dataset", "backbone", "recipe")},
     "metric": lambda cell: cell["metric"] or None,
     "unit": lambda cell: cell["unit"] or None,
+    "judge": lambda cell: cell["judge"] or None,
     "higher_is_better": lambda cell: cell["sign"] > 0 if cell["sign"] else None,
-    **{name: itemgetter(name) for name in ("n", "mean", "std", "ci_low", "ci_high", "values")},
+    **{name: itemgetter(name) for name in ("n", "awaiting", "mean", "std", "ci_low", "ci_high")},
+    "values": itemgetter("values"),
     "synthetic": itemgetter("synthetic"),
     "train_images_per_s": itemgetter("train_rate"),
     "inference_images_per_s": itemgetter("inference_rate"),

@@ -13,10 +13,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mtp_bench import catalog
-from mtp_bench.datasets.cards.card import Card
+from mtp_bench.datasets.cards.card import Card, MetricCard
 from mtp_bench.errors import UserError, nearest
 from mtp_bench.report.aggregate import HOURS, PEAKS, RATES
-from mtp_bench.store.records import Record, read_record, record_paths
+from mtp_bench.store.records import Metric, Record, read_record, record_paths
+from mtp_bench.store.scores import Score, read_score
 from mtp_bench.suite.identity import job_id
 from mtp_bench.suite.plan import Skip
 from mtp_bench.suite.schema import DataVariant
@@ -56,17 +57,24 @@ class PlanFile(_Part):
         return recipe == (named.get(backbone) if isinstance(named, dict) else named)
 
 
+VAL_SEEN = "_val_seen"
+"""Ends the names of figures on validation images that were trained on."""
+
+
 @dataclass(frozen=True)
 class Problem:
-    """A record that is not reported: of which job, and one line that says why."""
+    """A record or a score that is not reported: of which job, and one line that says why."""
 
     job: str
     line: str
 
 
-TEXTS = ("metric", "unit", "hardware", "fingerprint", "split_source", "probe", "weights", "stages")
+FACTS = ("metric", "unit", "sign", "judge")
+"""What says which figure it is; known of a job that has none yet, too."""
+MADE = ("hardware", "fingerprint", "split_source", "probe", "weights", "stages")
+TEXTS = ("metric", "unit", "judge", "source", *MADE)
 FIGURES = ("value", "sign", *RATES, *PEAKS, "parameters", *HOURS, "test_images")
-RECORD_COLUMNS = ("job", "synthetic", "warnings", *TEXTS, *FIGURES)
+RECORD_COLUMNS = ("job", "synthetic", "val_seen", "warnings", *TEXTS, *FIGURES)
 JOB_COLUMNS = ("task", "dataset", "backbone", "recipe", "seed", "after")
 PLAN_COLUMNS = ("suite", "data", "job", "baseline", *JOB_COLUMNS)
 
@@ -109,8 +117,9 @@ def read_records(
             continue
         try:
             record = read_record(path)
-            _check(path, record)
-            rows.append(_row(record))
+            metric = _check(path, record)
+            score = _score(path, record, problems)
+            rows.append(_row(record, metric, score))
         except UserError as error:
             problems.append(Problem(path.stem, str(error)))
         except OSError as error:
@@ -120,35 +129,56 @@ def read_records(
     return frame.astype(dict.fromkeys(FIGURES, "float64")), tuple(problems)
 
 
-def _check(path: Path, record: Record) -> None:
+def _check(path: Path, record: Record) -> Metric | MetricCard:
+    """What the record's primary figure is; where a judge gives it, the card says."""
     fix = f"'mtp-bench forget {path.stem}' sets it aside"
     if record.job != path.stem:
         raise UserError(f"{path}: holds the record of {record.job}: {fix}")
     if (now := job_id(record.spec)) != record.job:
         raise UserError(f"{path}: the id of its spec is {now} by now: {fix} to run it again")
-    if record.primary not in record.metrics:
+    if record.awaiting is None:
+        metric: Metric | MetricCard | None = record.metrics.get(record.primary)
+    else:
+        card = card_of(record.spec.dataset)
+        published = card.metric if card else None
+        metric = published if published and published.name == record.primary else None
+    if metric is None:
         raise UserError(f"{path}: has no figure for its primary metric '{record.primary}': {fix}")
+    return metric
 
 
-def _row(record: Record) -> tuple[Any, ...]:
+def _score(path: Path, record: Record, problems: list[Problem]) -> Score | None:
+    """A judge's figure, where the record awaits one and it was noted."""
+    try:
+        return read_score(path, record) if record.awaiting is not None else None
+    except UserError as error:
+        problems.append(Problem(path.stem, str(error)))
+        return None
+
+
+def _row(record: Record, metric: Metric | MetricCard, score: Score | None) -> tuple[Any, ...]:
     """In the order of ``RECORD_COLUMNS``."""
-    metric, facts, memory = record.metrics[record.primary], record.provenance, record.memory
+    facts, memory = record.provenance, record.memory
+    value = metric.value if isinstance(metric, Metric) else score and score.value
     rates = record.throughput
     on_device = memory.kind == "device"
     hardware = facts.device if on_device else f"{facts.device}, {facts.threads} threads"
     return (
         record.job,
         record.synthetic,
+        any(name.endswith(VAL_SEEN) for name in record.metrics),
         record.warnings,
         record.primary,
         metric.unit,
+        record.awaiting or "",
+        score and score.source,
         f"{facts.processes} x {hardware}",
         facts.data_fingerprint,
         facts.split_source,
         facts.probe,
         facts.weights.sha256 if facts.weights else "",
         "+".join(stage.name for stage in record.spec.stages),
-        metric.value,
+        value,
         1.0 if metric.higher_is_better else -1.0,
         rates.train_images_per_s and rates.train_images_per_s.median,
         rates.inference_images_per_s and rates.inference_images_per_s.median,
@@ -172,21 +202,35 @@ def planned_frame(plans: Sequence[PlanFile], records: pd.DataFrame) -> pd.DataFr
     planned = pd.DataFrame.from_records(lines, columns=list(PLAN_COLUMNS))
     planned = planned.astype({"seed": "int64", "after": "bool", "baseline": "bool"})
     jobs = planned.merge(records, on="job", how="left")
-    missing = jobs["value"].isna()
+    missing = jobs["metric"].isna()
+    jobs["done"] = ~missing
     # A record's own word counts; a job without one is what its suite's data variant makes it.
     jobs["synthetic"] = jobs["synthetic"].eq(True) | (missing & jobs["data"].eq("miniature"))
-    measured = jobs[~missing].drop_duplicates("dataset").set_index("dataset")
-    for dataset in jobs.loc[missing, "dataset"].unique():
-        here = missing & jobs["dataset"].eq(dataset)
-        facts: list[Any] = ["", "", 0.0]
-        if dataset in measured.index:
-            facts = measured.loc[dataset, ["metric", "unit", "sign"]].tolist()
-        elif (card := card_of(dataset)) is not None and card.metric is not None:
-            better = 1.0 if card.primary.higher_is_better else -1.0
-            facts = [card.primary.name, card.primary.unit, better]
-        for name, fact in zip(("metric", "unit", "sign"), facts, strict=True):
-            jobs.loc[here, name] = fact
+    return _expect(jobs, missing)
+
+
+def _expect(jobs: pd.DataFrame, missing: "pd.Series[bool]") -> pd.DataFrame:
+    """Say of jobs without a record which figure they will have: by their suite, or by the card.
+
+    Not by another suite, since one may leave judging to a server and another judge here.
+    """
+    column = ["suite", "dataset"]
+    known = jobs[~missing].drop_duplicates(column).set_index(column)[list(FACTS)]
+    measured = dict(zip(known.index, known.to_numpy(object).tolist(), strict=True))
+    for (suite, dataset), lines in jobs[missing].groupby(column, sort=False):
+        facts = measured.get((suite, dataset)) or _expected(str(dataset))
+        for name, fact in zip(FACTS, facts, strict=True):
+            jobs.loc[lines.index, name] = fact
     return jobs
+
+
+def _expected(dataset: str) -> list[Any]:
+    """The facts of a dataset's figures before there is one."""
+    card = card_of(dataset)
+    if card is None or card.metric is None:
+        return ["", "", 0.0, ""]
+    better = 1.0 if card.primary.higher_is_better else -1.0
+    return [card.primary.name, card.primary.unit, better, card.server or ""]
 
 
 def card_of(dataset: str) -> Card | None:

@@ -35,6 +35,7 @@ def under(jobs: Lines, cells: Lines, rows: Lines) -> tuple[str, ...]:
             "have; 'unpaired' where they share none"
         )
     notes += _datasets(jobs)
+    notes += _judges(jobs)
     notes += _means(cells)
     notes += _costs(jobs)
     notes += [f"§ {dataset}: {what}" for dataset, what in leaks(jobs).items()]
@@ -45,20 +46,41 @@ def under(jobs: Lines, cells: Lines, rows: Lines) -> tuple[str, ...]:
 
 def _datasets(jobs: Lines) -> Iterable[str]:
     for dataset in dict.fromkeys(job["dataset"] for job in jobs):
-        done = [job for job in jobs if job["dataset"] == dataset and job["value"] is not None]
+        done = [job for job in jobs if job["dataset"] == dataset and job["done"]]
         card = card_of(dataset)
+        figures = filter(None, (card.metric, card.judged_here)) if card else ()
+        meanings = {figure.name: f" = {figure.definition}" for figure in figures}
         parts = []
         for metric, sign in dict.fromkeys((job["metric"], job["sign"]) for job in done):
             better = "higher" if sign > 0 else "lower"
-            own = card is not None and card.metric is not None and card.metric.name == metric
-            meaning = f" = {card.primary.definition}" if card and own else ""
-            parts += [f"{metric}{meaning}", f"{better} is better"]
-        counts = sorted({int(job["test_images"]) for job in done if job["test_images"] is not None})
+            parts += [f"{metric}{meanings.get(metric, '')}", f"{better} is better"]
+        # How many a server judged, it does not say.
+        tested = {job["test_images"] for job in done if not job["judge"]} - {None}
+        counts = sorted(map(int, tested))
         if counts:
             parts.append(f"{' or '.join(f'{count:,}' for count in counts)} test images")
         if done:
             parts.append(f"split: {' / '.join(sorted({job['split_source'] for job in done}))}")
             yield f"{dataset}: {'; '.join(parts)}"
+
+
+def _judges(jobs: Lines) -> Iterable[str]:
+    """What servers said, and where; which jobs wait for one; what of validation was trained on."""
+    judged = [job for job in jobs if job["done"] and job["judge"]]
+    for dataset, judge in dict.fromkeys((job["dataset"], job["judge"]) for job in judged):
+        own = [job for job in judged if (job["dataset"], job["judge"]) == (dataset, judge)]
+        said = {f"{job['value']:g}: {job['source']}" for job in own if job["value"] is not None}
+        if said:
+            yield f"{dataset}, scores of the {judge}: {'; '.join(sorted(said))}"
+        if waiting := [job["job"] for job in own if job["value"] is None]:
+            yield (
+                f"{dataset}: {len(waiting)} of {len(own)} finished jobs await the score of the "
+                f"{judge}: 'mtp-bench submission JOB' writes what to upload, 'mtp-bench score JOB' "
+                f"notes what it says ({waiting[0]}{', …' * (len(waiting) > 1)})"
+            )
+        if any(job["val_seen"] for job in own):
+            seen = "trained on train + val, as published; its figure on val is of training images"
+            yield f"{dataset}: {seen}"
 
 
 def leaks(jobs: Lines) -> dict[str, str]:
@@ -92,7 +114,7 @@ def _means(cells: Lines) -> Iterable[str]:
     if averages:
         yield "mean over datasets: taken for each seed that is finished on all of them"
     else:
-        yield "no mean over datasets: their metrics differ"
+        yield "no mean over datasets: their metrics or judges differ"
     for cell in (cell for cell in averages if cell["n"] == 0):
         row = (cell["backbone"], cell["recipe"])
         own = [c for c in cells if c["n"] > 0 and (c["backbone"], c["recipe"]) == row]
@@ -103,7 +125,7 @@ def _means(cells: Lines) -> Iterable[str]:
 
 
 def _costs(jobs: Lines) -> Iterable[str]:
-    hardware = Counter(job["hardware"] for job in jobs if job["value"] is not None)
+    hardware = Counter(job["hardware"] for job in jobs if job["done"])
     if not hardware:
         return
     yield (
@@ -119,7 +141,7 @@ def _costs(jobs: Lines) -> Iterable[str]:
 
 def warnings(jobs: pd.DataFrame) -> dict[str, list[str]]:
     """By suite: rows that share a probe, unequal data in a column, what the records warn of."""
-    done = jobs.dropna(subset="value")
+    done = jobs[jobs["done"]]
     found: dict[str, list[str]] = defaultdict(list)
     for suite, line in (*_probes(done), *_differences(done), *_own(done)):
         found[suite].append(line)

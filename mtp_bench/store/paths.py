@@ -37,6 +37,14 @@ class JobPaths:
     progress = _InRun("progress.json")
     config = _InRun("config.py")
     checkpoints = _InRun("checkpoints")
+    predictions = _InRun("predictions")
+    pictures = _InRun("pictures")
+    submission = _InRun("predictions/submission.zip")
+
+    @property
+    def predicted(self) -> list[Path]:
+        """Predictions, a line a scene: of each split a file, or one of each process."""
+        return sorted(self.predictions.glob("*.jsonl"))
 
     @property
     def record(self) -> Path:
@@ -45,6 +53,15 @@ class JobPaths:
     @property
     def details(self) -> Path:
         return self.records / f"{self.job}.details.json"
+
+    @property
+    def score(self) -> Path:
+        return score_path(self.record)
+
+
+def score_path(record: Path) -> Path:
+    """Where the score of a record lies."""
+    return record.parent.parent / "scores" / record.name
 
 
 def job_paths(roots: Roots, job: str) -> JobPaths:

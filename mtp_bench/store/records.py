@@ -120,6 +120,8 @@ class Record(Model):
     spec: JobSpec
     synthetic: bool
     primary: str
+    awaiting: str | None = None
+    """The judge that gives the primary figure, which then is no part of ``metrics``."""
     metrics: dict[str, Metric]
     throughput: Throughput
     memory: Memory

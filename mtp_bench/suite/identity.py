@@ -32,7 +32,8 @@ def training_digest(spec: JobSpec) -> str:
 
 def _parts(spec: JobSpec) -> tuple[str, Any]:
     """The training part's hash, and the test part."""
-    data = spec.model_dump(mode="json")
+    # Without what is as ever: a new field with a default repeats no job.
+    data = spec.model_dump(mode="json", exclude_defaults=True)
     test = data["protocol"].pop("test") if data["protocol"] else None
     return _digest([SPEC_VERSION, data]), test
 

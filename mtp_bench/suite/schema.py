@@ -96,6 +96,41 @@ class Span(Model):
     _exactly_one = exactly_one("epochs", "iterations")
 
 
+class Detector(Model):
+    """The detector around a backbone; the sizes that published settings fix are in ``tasks``."""
+
+    kind: Literal["faster_rcnn", "retinanet", "oriented_rcnn"]
+    channels: Count = 256
+    """Of the feature pyramid and of what stands on it."""
+    fc_channels: Count = 1024
+    """Of the two layers that judge a RoI."""
+    roi_size: Count = 7
+    """Side of the grid that a RoI is read in."""
+    anchors: Count = 256
+    """Of an image, that train the first stage."""
+    rois: Count = 512
+    """Of an image, that train the second stage."""
+    proposals: Count | None = None
+    """Passed from the first stage to the second; null: as published, one or two thousand."""
+    anchor_scale: Count = 8
+    """Side of an anchor in strides; RetinaNet has its own."""
+
+
+class Tiling(Model):
+    """How scenes are cut, where not as the dataset's card says."""
+
+    size: Count
+    gap: Annotated[int, Field(ge=0)] = 0
+    """Pixels that neighbours share."""
+    scales: tuple[Positive, ...] = (1.0,)
+
+    @model_validator(mode="after")
+    def _advances(self) -> Self:
+        if self.gap >= self.size:
+            raise ValueError("'gap' must be below 'size': windows would not advance")
+        return self
+
+
 class TestSettings(Model):
     """How a trained model is judged; hashed apart: another judge is not another training."""
 
@@ -131,11 +166,17 @@ class Protocol(Model):
     warmup: Span | None = None
     warmup_start: Fraction = 1e-6
     """First learning rate as a share of ``lr``; it rises linearly, iteration by iteration."""
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: tuple[Count, ...] = ()
+    """With ``step``: when the rate falls to a tenth, in the unit of ``length``."""
     schedule_step: Literal["iteration", "epoch"] = "iteration"
     """How often the schedule after the warm-up moves."""
     clip_norm: Positive | None = None
-    augmentation: Literal["randaugment", "dihedral", "none"]
+    augmentation: Literal["randaugment", "dihedral", "flip", "flips", "flips_rotate", "none"]
+    """Of classification the first two. Of boxes ``flip``: left and right; ``flips``: also up and
+    down and both; ``flips_rotate``: and by any angle."""
+    right_angles: tuple[str, ...] = ()
+    """With ``flips_rotate``: pictures with these classes are turned by quarters alone."""
     mean: RGB | None = None
     std: RGB | None = None
     """Input statistics; null: those that the weights or the backbone were made with."""
@@ -145,12 +186,21 @@ class Protocol(Model):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     frozen: Literal["none", "backbone"] = "none"
     train_fraction: Fraction = 1.0
-    """Share of each class's training images, for few-label studies."""
+    """Share of each class's training images, for few-label studies; of detection of all images."""
+    detector: Detector | None = None
+    checkpointing: bool = False
+    """Activations of the backbone are computed again in the backward pass: less memory."""
+    tiling: Tiling | None = None
+    train_on_val: bool = True
+    """Where the labels of test are held back: train on validation as well, and leave judging to
+    the server. False: judge here, on validation."""
     test: TestSettings
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_statistics(self.mean, self.std)
+        if (self.schedule == "step") != bool(self.milestones):
+            raise ValueError("'milestones' go with schedule 'step', and it needs them")
         for unit in ("epochs", "iterations"):
             warm, all_of_it = getattr(self.warmup, unit, None), getattr(self.length, unit)
             if warm is not None and all_of_it is not None and warm > all_of_it:

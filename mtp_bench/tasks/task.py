@@ -1,10 +1,13 @@
-"""What a task is: three plain functions, and what they are given."""
+"""What a task is: plain functions, and what they are given."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from mtp_bench.datasets.access import Progress
 from mtp_bench.datasets.cards.card import Card
+from mtp_bench.datasets.samples import DataFacts, Objects
+from mtp_bench.metrics.boxes import Detections
 from mtp_bench.suite.schema import JobSpec, Normalisation, Roots
 
 Config = dict[str, Any]
@@ -29,6 +32,39 @@ class Judged:
 
     metrics: dict[str, tuple[float, str, bool]]
     details: dict[str, Any]
+    primary: str
+    """Which of the metrics, or of those that a server has yet to give, the leaderboard shows."""
+    awaiting: str | None = None
+    """Whose score that is."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All that was predicted of one picture of the release, tile by tile, in its own pixels."""
+
+    split: str
+    key: str
+    size: tuple[int, int]
+    """Width and height."""
+    tiles: int
+    detections: Detections
+    truths: Objects | None
+    """None where the labels are held back."""
+
+
+Role = Literal["train", "test", "server"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a task does with a dataset before any training."""
+
+    prepare: Callable[[JobSpec, Roots, int, Progress | None], None]
+    """Make ready what is not, with so many processes; refuse what a job cannot use."""
+    check: Callable[[JobSpec, Roots], None]
+    """Refuse what is not ready. Makes nothing."""
+    facts: Callable[[Context], DataFacts]
 
 
 @dataclass(frozen=True)
@@ -36,9 +72,16 @@ class Task:
     """``model`` and ``dataset`` give mmengine configs, ``judge`` makes figures of predictions."""
 
     model: Callable[[Context], Config]
-    dataset: Callable[[Context, str], Config]
-    judge: Callable[[Card, Sequence[Any]], Judged]
+    dataset: Callable[[Context, Role], Config]
+    """None of role ``server`` where no labels are held back."""
+    judge: Callable[[JobSpec, Card, Sequence[Any]], Judged]
+    data: Data
     collate: str
     """mmengine's name for how samples become a batch."""
     scope: str
     """mmengine's default scope: the library whose models the config names."""
+    settle: Callable[[Card, Scene], tuple[Any, Detections]] | None = None
+    """A scene, as soon as all its tiles are there, to what ``judge`` needs of it and what is kept;
+    None where predictions go to ``judge`` as they are."""
+    held_back: Callable[[Context], bool] = field(default=lambda _: False)
+    """Whether there is a split to predict for a server."""

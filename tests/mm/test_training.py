@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from mmengine.optim import CosineAnnealingLR, LinearLR
+from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR
 from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
@@ -25,7 +25,7 @@ from mtp_bench.errors import UserError
 from mtp_bench.mm import checkpoints, loader
 from mtp_bench.mm.draws import DrawnDataset, DrawSampler, seeded
 from mtp_bench.mm.optim import parameter_groups
-from mtp_bench.mm.schedule import factor
+from mtp_bench.mm.schedule import Schedule
 
 
 class Noisy(Dataset[Any]):
@@ -120,17 +120,34 @@ def mmengine_rates(epochs: int, warm: int, per_epoch: int) -> list[float]:
 
 def test_the_schedule_is_that_of_the_published_configs() -> None:
     expected = mmengine_rates(epochs=12, warm=3, per_epoch=7)
-    ours = [factor(i, total=84, warmup=21, start=1e-6, kind="cosine", step=7) for i in range(84)]
-    assert ours == pytest.approx(expected, abs=1e-9)
+    ours = Schedule(total=84, warmup=21, start=1e-6, kind="cosine", step=7)
+    assert [ours.factor(i) for i in range(84)] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_schedule_by_iteration_ends_near_zero_and_a_constant_one_stays() -> None:
-    rates = [factor(i, total=50, warmup=5, start=0.1, kind="cosine", step=1) for i in range(50)]
+    cosine = Schedule(total=50, warmup=5, start=0.1, kind="cosine")
+    rates = [cosine.factor(i) for i in range(50)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[4] == rates[5] == 1.0
     assert rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
     assert rates[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * 44 / 45)))
-    assert factor(40, total=50, warmup=5, start=0.1, kind="constant", step=1) == 1.0
+    assert Schedule(total=50, warmup=5, start=0.1, kind="constant").factor(40) == 1.0
+
+
+def test_steps_are_those_of_the_published_detectors() -> None:
+    """LinearLR by iteration beside MultiStepLR by epoch, as mmdet's 1x schedule chains them."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    linear = LinearLR(optimizer, start_factor=1e-6, begin=0, end=9, by_epoch=False)
+    steps = MultiStepLR(optimizer, milestones=[3, 5], gamma=0.1, end=6)
+    expected = []
+    for _ in range(6):
+        for _ in range(7):
+            expected.append(float(optimizer.param_groups[0]["lr"]))
+            optimizer.step()
+            linear.step()
+        steps.step()
+    ours = Schedule(total=42, warmup=9, start=1e-6, kind="step", milestones=(21, 35))
+    assert [ours.factor(i) for i in range(42)] == pytest.approx(expected, abs=1e-9)
 
 
 def head_on(name: str) -> nn.Module:

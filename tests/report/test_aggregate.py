@@ -20,7 +20,7 @@ def job(dataset: str, recipe: str, seed: int, value: float, **changes: Any) -> d
     line = {"suite": "s", "task": "t", "data": "release", "synthetic": False, "dataset": dataset}
     line |= {"metric": "accuracy", "unit": "%", "sign": 1.0, "backbone": "b", "recipe": recipe}
     line |= {"baseline": recipe == "scratch", "after": False, "seed": seed, "value": value}
-    return line | COSTS | changes
+    return line | {"judge": "", "done": value == value} | COSTS | changes
 
 
 def cell(table: pd.DataFrame, dataset: str, recipe: str, **more: Any) -> dict[str, Any]:
@@ -115,6 +115,31 @@ def test_a_lone_figure_is_not_the_best_of_its_column() -> None:
 def test_unlike_metrics_are_not_averaged() -> None:
     jobs = pd.DataFrame([job("A", "imp", 0, 9.0), job("B", "imp", 0, 8.0, metric="mIoU")])
     assert set(cells(jobs)["dataset"]) == {"A", "B"}
+
+
+def test_figures_of_two_judges_are_neither_averaged_nor_ranked() -> None:
+    server = {"metric": "mAP", "judge": "DOTA server"}
+    other = [job("A", "imp", 0, 80.0, **server), job("A", "mae", 0, 70.0, **server)]
+    here = [job("A", "imp", 1, 60.0, metric="mAP"), job("A", "mae", 1, 90.0, metric="mAP")]
+    table = cells(pd.DataFrame([*other, *here]))
+    assert table["mean"].tolist() == [80.0, 70.0, 60.0, 90.0]
+    assert table["best"].tolist() == [True, False, False, True]
+    two = cells(pd.DataFrame([other[0], job("B", "imp", 0, 70.0, metric="mAP")]))
+    assert MEAN not in set(two["dataset"])
+    one = cells(pd.DataFrame([other[0], job("B", "imp", 0, 70.0, **server)]))
+    assert cell(one, MEAN, "imp")["mean"] == 75.0
+
+
+def test_a_job_that_waits_for_its_judge_is_counted_apart_and_costs() -> None:
+    waits = {"metric": "mAP", "judge": "DOTA server", "done": True}
+    jobs = [job("A", "imp", 0, 80.0, **waits), job("A", "imp", 1, NONE, **waits)]
+    jobs += [job("B", "imp", seed, 60.0, **waits) for seed in range(2)]
+    table = cells(pd.DataFrame([*jobs, job("A", "imp", 2, NONE, **waits | {"done": False})]))
+    found = cell(table, "A", "imp")
+    assert (found["n"], found["awaiting"], found["planned"], found["mean"]) == (1, 1, 3, 80.0)
+    assert found["cpu_hours"] == 1.0
+    mean = cell(table, MEAN, "imp")
+    assert (mean["n"], mean["awaiting"], mean["mean"]) == (1, 0, 70.0)
 
 
 def test_synthetic_and_real_values_never_meet() -> None:

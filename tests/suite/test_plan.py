@@ -229,3 +229,49 @@ def test_only_says_what_is_wrong(condition: str, message: str, tmp_path: Path) -
     with pytest.raises(UserError) as caught:
         select(plan_of(SUITE, tmp_path), [condition])
     assert caught.value.lines == (message,)
+
+
+# Image, batch, augmentation, detector, epochs, milestones, epochs between validations.
+DETECTION = {
+    "DIOR": (800, 4, "flip", "faster_rcnn", 12, (8, 11), 3),
+    "xView": (416, 4, "flip", "retinanet", 12, (8, 11), 3),
+    "DIOR-R": (800, 4, "flips", "oriented_rcnn", 12, (8, 11), 3),
+    "FAIR1M-2.0": (800, 4, "flips_rotate", "oriented_rcnn", 12, (8, 11), 12),
+    "DOTA-v1.0": (1024, 4, "flips_rotate", "oriented_rcnn", 12, (8, 11), 3),
+    "DOTA-v2.0": (1024, 4, "flips", "oriented_rcnn", 40, (24, 32, 38), 8),
+}
+
+
+@pytest.mark.parametrize("dataset", DETECTION)
+def test_paper_settings_of_detection_are_those_of_the_release(dataset: str) -> None:
+    jobs = [
+        j for j in make_plan(load_suite(SUITES / "full.yaml")).jobs if j.spec.dataset == dataset
+    ]
+    assert len(jobs) == 6
+    for job in jobs:
+        p = job.spec.settings
+        assert p.detector is not None
+        found = (p.image_size, p.batch_size, p.augmentation, p.detector.kind, p.length.epochs)
+        assert (*found, p.milestones, p.validate_every.epochs) == DETECTION[dataset]
+        assert (p.lr, p.betas, p.weight_decay, p.clip_norm) == (1e-4, (0.9, 0.999), 0.05, None)
+        assert (p.schedule, p.warmup_start, p.precision) == ("step", 1e-6, "fp32")
+        assert p.warmup is not None
+        assert p.warmup.iterations == 500
+        vit = job.spec.backbone.startswith("vit")
+        assert (p.layer_decay, p.drop_path) == ((0.9, 0.3) if vit else (None, 0.2))
+        assert p.checkpointing == (dataset != "xView")
+        assert (p.detector.channels, p.detector.fc_channels, p.detector.rois) == (256, 1024, 512)
+        assert p.train_on_val
+        assert p.test.image_size == p.image_size
+        assert p.right_angles == (("storage-tank", "roundabout") if dataset == "DOTA-v1.0" else ())
+
+
+def test_a_setting_at_its_default_is_no_part_of_the_id(tmp_path: Path) -> None:
+    """So that a field that a later version adds repeats no job."""
+    plain, said = (
+        plan_of(f"{SUITE}overrides: [{{set: {{{words}}}}}]\n", tmp_path).jobs
+        for words in ("lr: 1e-3", "lr: 1e-3, checkpointing: false, train_fraction: 1.0")
+    )
+    assert [job.id for job in plain] == [job.id for job in said]
+    other = plan_of(f"{SUITE}overrides: [{{set: {{checkpointing: true}}}}]\n", tmp_path).jobs
+    assert {job.id for job in other}.isdisjoint(job.id for job in plain)

@@ -105,6 +105,15 @@ OVERALL_ACCURACY = MetricCard(
 )
 
 
+MAP_KIT = MetricCard(
+    name="mAP_kit",
+    unit="%",
+    higher_is_better=True,
+    definition="mAP after DOTA's development kit on whole scenes of val (raw quads, IoU strictly "
+    "above 0.5, VOC07's 11 points, difficult ones ignored), computed here; not the server's figure",
+)
+
+
 def f1_changed(tested: str) -> MetricCard:
     """The figure of change detection; ``tested`` says on what, which moves it by a point."""
     how = "F1 of the class 'changed' from one confusion matrix over all test pixels"
@@ -124,7 +133,7 @@ class Card:
     image_size: int
     """Side of the pictures that the published protocol trains on, in pixels."""
     metric: MetricCard | None
-    """None for pretraining sets."""
+    """The published one. None for pretraining sets."""
     reader: str
     layouts: tuple[str, ...]
     """Folders, relative to the dataset's own, in which the release may lie."""
@@ -139,6 +148,10 @@ class Card:
         default_factory=lambda: {"train": ("train",), "test": ("test",)}
     )
     """What a job trains on and reports on: splits of the release, or of the draw."""
+    server: str | None = None
+    """Who judges, where the labels of test are held back; None: judged here."""
+    judged_here: MetricCard | None = None
+    """Where there is a server: the figure of a protocol that judges here, on ``val``."""
     draw: Draw | None = None
     class_counts: Mapping[str, int] = field(default_factory=dict)
     """Images of each class in the release."""

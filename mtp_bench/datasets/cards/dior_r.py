@@ -13,7 +13,7 @@ CARD = replace(
     name="DIOR-R",
     task="rotated_detection",
     metric=MetricCard(
-        "mAP",
+        "mAP_mmrotate",
         "%",
         True,
         "AP of rotated boxes at IoU 0.5 (VOC07, 11 points, as mmrotate's DOTAMetric), mean over "

@@ -1,6 +1,6 @@
 """DOTA-v1.0: 2,806 aerial scenes, rotated objects of 15 classes."""
 
-from mtp_bench.datasets.cards.card import Card, Known, MetricCard, Overlap, Split, Tiles
+from mtp_bench.datasets.cards.card import MAP_KIT, Card, Known, MetricCard, Overlap, Split, Tiles
 from mtp_bench.datasets.cards.dota_v2 import CLASSES, SERVER
 
 CARD = Card(
@@ -17,6 +17,8 @@ CARD = Card(
     roles={"train": ("train", "val"), "test": ("test",)},
     split_source="the release's train + val, and test, scored by the authors' server",
     metric=MetricCard("mAP", "%", True, SERVER.format(15, "test")),
+    server="DOTA server",
+    judged_here=MAP_KIT,
     tiles=Tiles(size=1024, gap=500, scales=(0.5, 1.0, 1.5)),
     reader="mtp_bench.datasets.formats.dota_txt:READER",
     layouts=(".", "DOTA-v1.0", "DOTA"),

@@ -1,6 +1,6 @@
 """DOTA-v2.0: aerial scenes of up to some 29,000 px a side, rotated objects of 18 classes."""
 
-from mtp_bench.datasets.cards.card import Card, Known, MetricCard, Overlap, Split, Tiles
+from mtp_bench.datasets.cards.card import MAP_KIT, Card, Known, MetricCard, Overlap, Split, Tiles
 
 NAMES = """
 plane baseball-diamond bridge ground-track-field small-vehicle large-vehicle ship tennis-court
@@ -30,6 +30,8 @@ CARD = Card(
     roles={"train": ("train", "val"), "test": ("test-dev",)},
     split_source="the release's train + val, and test-dev, scored by the authors' server",
     metric=MetricCard("mAP", "%", True, SERVER.format(18, "test-dev")),
+    server="DOTA server",
+    judged_here=MAP_KIT,
     tiles=Tiles(size=1024, gap=200),
     reader="mtp_bench.datasets.formats.dota_txt:READER",
     layouts=(".", "DOTA-v2.0", "DOTA"),

@@ -1,6 +1,6 @@
 """FAIR1M-2.0: fine-grained aircraft, ships, vehicles, courts and roads, rotated, 37 classes."""
 
-from mtp_bench.datasets.cards.card import Card, Known, MetricCard, Overlap, Split, Tiles
+from mtp_bench.datasets.cards.card import MAP_KIT, Card, Known, MetricCard, Overlap, Split, Tiles
 
 NAMES = """
 A220, A321, A330, A350, ARJ21, Baseball Field, Basketball Court, Boeing737, Boeing747, Boeing777,
@@ -39,6 +39,8 @@ CARD = Card(
         "mean over 37 classes of AP of rotated boxes at IoU 0.5, on whole images of test, as the "
         "Gaofen challenge's server scores them",
     ),
+    server="Gaofen challenge server",
+    judged_here=MAP_KIT,
     tiles=Tiles(size=1024, gap=200),
     reader="mtp_bench.datasets.formats.fair1m_xml:READER",
     layouts=(".", "FAIR1M-2.0", "FAIR1M"),

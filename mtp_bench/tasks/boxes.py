@@ -1,0 +1,160 @@
+"""What horizontal and rotated detection share: the model's config, the data's, what is kept."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from mtp_bench.datasets import loading
+from mtp_bench.datasets.access import Progress
+from mtp_bench.datasets.cards.card import Card
+from mtp_bench.datasets.samples import DataFacts
+from mtp_bench.errors import UserError, nearest
+from mtp_bench.metrics.boxes import Truths
+from mtp_bench.suite.schema import JobSpec, Roots
+from mtp_bench.tasks.detectors import DETECTORS
+from mtp_bench.tasks.task import Config, Context, Data, Role, Scene
+
+Kind = Literal["horizontal", "rotated"]
+Metrics = dict[str, tuple[float, str, bool]]
+
+
+def model(context: Context, kind: Kind) -> Config:
+    """The detector's config, for ``mm.detector.build``."""
+    settings, norm = context.spec.settings, context.normalisation
+    detector = settings.detector
+    allowed = ["oriented_rcnn"] if kind == "rotated" else ["faster_rcnn", "retinanet"]
+    if detector is None or detector.kind not in allowed:
+        told = "none" if detector is None else detector.kind
+        wanted = " or ".join(allowed)
+        raise UserError(f"{context.card.name}: its boxes are {kind}: needs {wanted}, not {told}")
+    bgr = norm.channel_order == "bgr"
+    return {
+        "type": "mtp_bench.mm.detector.build",
+        "backbone": context.backbone,
+        "head_seed": context.seeds["head"],
+        "frozen": settings.frozen == "backbone",
+        "detector": DETECTORS[detector.kind](detector, len(context.card.classes))
+        | {
+            "data_preprocessor": {
+                "type": "mmdet.DetDataPreprocessor",
+                # Channels are turned round first, and then have these statistics.
+                "mean": list(norm.mean)[:: -1 if bgr else 1],
+                "std": list(norm.std)[:: -1 if bgr else 1],
+                "rgb_to_bgr": bgr,
+                "pad_size_divisor": 32,
+                "boxtype2tensor": kind == "horizontal",
+            }
+        },
+    }
+
+
+def _flip(share: float, *directions: str) -> Config:
+    return {"type": "mmdet.RandomFlip", "prob": share, "direction": list(directions)}
+
+
+def _augmentation(context: Context) -> list[Config]:
+    """After resizing, in the published order."""
+    settings, classes = context.spec.settings, context.card.classes
+    flips = _flip(0.75, "horizontal", "vertical", "diagonal")
+    steps: dict[str, list[Config]] = {
+        "none": [],
+        "flip": [_flip(0.5, "horizontal")],
+        "flips": [flips],
+        "flips_rotate": [flips],
+    }
+    if settings.augmentation not in steps:
+        raise UserError(
+            f"{context.card.name}: augmentation '{settings.augmentation}' is not for boxes: "
+            f"choose one of {', '.join(steps)}"
+        )
+    if settings.augmentation != "flips_rotate":
+        return steps[settings.augmentation]
+    for name in settings.right_angles:
+        if name not in classes:
+            raise UserError(f"{context.card.name}: right_angles: {nearest(name, list(classes))}")
+    turned = [classes.index(name) for name in settings.right_angles]
+    rotate = {"type": "mmrotate.RandomRotate", "prob": 0.5, "angle_range": 180}
+    return [flips, {**rotate, "rect_obj_labels": turned or None}]
+
+
+def dataset(context: Context, role: Role, kind: Kind) -> Config:
+    """One role's config."""
+    settings = context.spec.settings
+    side = settings.image_size if role == "train" else settings.test.image_size
+    resize = {"type": "mmdet.Resize", "scale": (side, side), "keep_ratio": True}
+    return {
+        "type": "mtp_bench.mm.boxes.BoxImages",
+        "source": vars(loading.source_of(context.spec, context.roots)),
+        "role": role,
+        "kind": kind,
+        "transforms": [resize, *(_augmentation(context) if role == "train" else [])],
+        "share": settings.train_fraction,
+        "fraction_seed": context.seeds["fraction"],
+    }
+
+
+def _prepare(spec: JobSpec, roots: Roots, workers: int, progress: Progress | None) -> None:
+    loading.source_of(spec, roots).prepare(workers=workers, progress=progress)
+    _check(spec, roots)
+
+
+def _check(spec: JobSpec, roots: Roots) -> None:
+    loaded = loading.load(loading.source_of(spec, roots))
+    for split in loaded.roles.server:
+        if split not in loaded.prepared.splits:
+            raise UserError(
+                f"{spec.dataset}: the {split} split, which {loaded.card.server} judges, has no "
+                "picture: put it there, or set 'train_on_val: false' to be judged here on val"
+            )
+
+
+def _facts(context: Context) -> DataFacts:
+    loaded = loading.load(loading.source_of(context.spec, context.roots))
+    share = context.spec.settings.train_fraction
+    return loading.facts(loaded, loading.training(loaded, share, context.seeds["fraction"]))
+
+
+DATA = Data(_prepare, _check, _facts)
+
+
+def truths_of(scene: Scene) -> Truths:
+    """The scene's objects as metrics take them."""
+    objects = scene.truths
+    if objects is None:
+        raise ValueError(f"{scene.key}: has no truths to be judged by")
+    return Truths(objects.boxes, objects.labels, objects.difficult)
+
+
+def held_back(context: Context) -> bool:
+    """Whether the labels of test are a server's, and this job leaves judging to it."""
+    return bool(loading.roles(context.card, context.spec.settings.train_on_val).server)
+
+
+def per_class(values: Iterable[float], classes: tuple[str, ...]) -> dict[str, float | None]:
+    """Figures by class; None for one that no test object has."""
+    return {
+        name: None if np.isnan(value) else float(value)
+        for name, value in zip(classes, values, strict=True)
+    }
+
+
+def known(card: Card, figures: Mapping[str, float], primary: str) -> Metrics:
+    """Figures as metrics, without those that nothing in the test split tells of.
+
+    Raises:
+        UserError: where the primary one is among those.
+    """
+    metrics = {name: (value, "%", True) for name, value in figures.items() if value == value}
+    if primary in figures and primary not in metrics:
+        raise UserError(f"{card.name}: no test picture has an object that counts: nothing to judge")
+    return metrics
+
+
+def warnings(card: Card, absent: Sequence[str]) -> tuple[str, ...]:
+    """The classes that a mean leaves out, named."""
+    if not absent:
+        return ()
+    count = len(card.classes)
+    of = f"{count - len(absent)} of {count} classes"
+    return (f"{card.name}: the mean is over {of}: no test object of {', '.join(absent)}",)
