@@ -35,6 +35,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mtp_bench.store.control import StopRequest
 from mtp_bench.store.paths import cache_root
 
@@ -321,17 +323,39 @@ def spread(values: list[float]) -> str:
 
 
 # The assigners.
+def apart(assigner: Any, given: tuple[Any, ...]) -> tuple[int, float, list[Any]]:
+    """Bytes and CPU seconds of an assignment in a process of its own, and what it gave."""
+    from backbones import resident  # type: ignore[import-not-found]
+
+    def work() -> None:
+        assigner.assign(*(each[:9] for each in given))
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark to what is held
+        before, start = resident("VmRSS"), time.process_time()
+        found = assigner.assign(*given)
+        used = resident("VmHWM") - before, time.process_time() - start
+        names = ("gt_inds", "max_overlaps", "labels")
+        there.send((*used, [getattr(found, name).numpy() for name in names]))
+
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    answer: tuple[int, float, list[Any]] = here.recv()
+    process.join()
+    return answer
+
+
 def assigners(truths: int, size: int) -> None:
     """Every anchor of the published detectors' first stage, truths of 10 to 60 px."""
     importlib.import_module("mtp_bench.mm.preload")  # in silence what else would print
 
     import torch
-    from backbones import resident  # type: ignore[import-not-found]
     from mmdet.registry import TASK_UTILS
     from mmengine.structures import InstanceData
     from mmrotate.structures.bbox import RotatedBoxes
 
-    from mtp_bench.suite.schema import Detector
+    from mtp_bench.suite.protocol import Detector
     from mtp_bench.tasks.detectors import DETECTORS
 
     torch.set_num_threads(1)
@@ -352,20 +376,10 @@ def assigners(truths: int, size: int) -> None:
         priors = levels[0].cat(levels) if generator.use_box_type else torch.cat(levels)
         boxes = rotated if kind == "oriented_rcnn" else horizontal
         given = InstanceData(priors=priors), InstanceData(bboxes=boxes, labels=labels)
-        few = InstanceData(priors=priors[:9]), InstanceData(bboxes=boxes[:9], labels=labels[:9])
-        found, told = [], []
-        for assigner in (TASK_UTILS.build(ours), TASK_UTILS.build(with_their_own(ours))):
-            assigner.assign(*few)
-            gc.collect()
-            ctypes.CDLL(None).malloc_trim(0)
-            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark to what is held
-            before, start = resident("VmRSS"), time.process_time()
-            found.append(assigner.assign(*given))
-            told.append((resident("VmHWM") - before, time.process_time() - start))
-        for name in ("gt_inds", "max_overlaps", "labels"):
-            if not torch.equal(*(getattr(each, name) for each in found)):
-                raise SystemExit(f"{kind}: {name} differ")
-        (peak, took), (their_peak, their_took) = told
+        pair = (TASK_UTILS.build(ours), TASK_UTILS.build(with_their_own(ours)))
+        (peak, took, mine), (their_peak, their_took, other) = (apart(each, given) for each in pair)
+        if not all(map(np.array_equal, mine, other)):
+            raise SystemExit(f"{kind}: the assignments differ")
         print(
             f"{kind:34}{len(priors):12}{peak / 2**20:10.0f}{their_peak / 2**20:8.0f}"
             f"{took:7.2f}{their_took:7.2f}",

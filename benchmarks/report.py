@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 from mtp_bench import catalog
 from mtp_bench.store import records
 from mtp_bench.suite.identity import job_id
-from mtp_bench.suite.schema import JobSpec, Protocol, Span, Stage, TestSettings, Weights
+from mtp_bench.suite.protocol import Protocol, Span, TestSettings
+from mtp_bench.suite.schema import JobSpec, Stage, Weights
 
 T = TypeVar("T")
 RUNS = 5

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mtp_bench.suite.schema import Protocol, Span, TestSettings
+from mtp_bench.suite.protocol import Protocol, Span, TestSettings
 
 
 def short_protocol(size: int, length: Span, batch_size: int, **changes: Any) -> Protocol:

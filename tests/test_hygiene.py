@@ -22,6 +22,8 @@ LAYERS = (
     ("mtp_bench/__init__.py", 0),
     ("mtp_bench/errors.py", 0),
     ("mtp_bench/suite/__init__.py", 1),
+    ("mtp_bench/suite/fields.py", 1),
+    ("mtp_bench/suite/protocol.py", 1),
     ("mtp_bench/suite/schema.py", 1),
     ("mtp_bench/suite/identity.py", 1),
     ("mtp_bench/suite/strict_yaml.py", 2),
@@ -157,7 +159,7 @@ def code_lines(path: Path) -> int:
 
 
 def test_the_whole_stays_small() -> None:
-    assert sum(code_lines(path) for path in FILES) < 13_500
+    assert sum(code_lines(path) for path in FILES) < 15_800
 
 
 @pytest.mark.parametrize("name", TREES)

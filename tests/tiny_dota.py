@@ -11,16 +11,8 @@ from PIL import Image
 
 from mtp_bench.datasets.access import miniature_root
 from mtp_bench.suite.identity import job_id
-from mtp_bench.suite.schema import (
-    Detector,
-    JobFile,
-    JobSpec,
-    Resources,
-    Roots,
-    Span,
-    TestSettings,
-    Tiling,
-)
+from mtp_bench.suite.protocol import Detector, Span, TestSettings, Tiling
+from mtp_bench.suite.schema import JobFile, JobSpec, Resources, Roots
 from tests.protocols import short_protocol
 
 SIZE = (112, 80)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from mtp_bench import catalog
 from mtp_bench.errors import UserError
-from mtp_bench.suite.schema import Normalisation, Protocol, Weights
+from mtp_bench.suite.protocol import Normalisation, Protocol
+from mtp_bench.suite.schema import Weights
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mtp_bench.backbones import torchvision_shim
-from mtp_bench.suite.schema import Normalisation, Protocol, TestSettings
+from mtp_bench.suite.protocol import Normalisation, Protocol, TestSettings
 
 torchvision_shim.apply()
 

@@ -12,7 +12,7 @@ from mtp_bench.datasets.access import card_of, read_data
 from mtp_bench.datasets.augment import test_transform, train_transform
 from mtp_bench.datasets.pixels import rgb
 from mtp_bench.datasets.samples import LabelledImage, fraction
-from mtp_bench.suite.schema import Normalisation, Protocol
+from mtp_bench.suite.protocol import Normalisation, Protocol
 
 Sample = dict[str, Any]
 

@@ -18,7 +18,7 @@ from mtp_bench.datasets.samples import Instance, Objects
 from mtp_bench.datasets.tiling import Window
 from mtp_bench.errors import UserError
 from mtp_bench.store.files import read_model
-from mtp_bench.suite.schema import Model
+from mtp_bench.suite.fields import Model
 
 NAME = "prepared.json"
 

@@ -22,7 +22,7 @@ from mtp_bench.datasets.access import some
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.formats.boxes import Fault, number
 from mtp_bench.errors import UserError
-from mtp_bench.suite.schema import Model
+from mtp_bench.suite.fields import Model
 
 WHEN = (1980, 1, 1, 0, 0, 0)
 """Of every file in a zip: equal predictions give equal bytes."""

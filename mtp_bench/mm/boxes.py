@@ -17,7 +17,6 @@ from mtp_bench.datasets.pixels import Pixels, rgb
 from mtp_bench.datasets.samples import Objects
 from mtp_bench.datasets.samples import objects as as_objects
 from mtp_bench.datasets.tiling import Window
-from mtp_bench.tasks.pictures import judged_as
 
 META = ("img_path", "img_id", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 LEAST_SIDE = 1.0
@@ -85,7 +84,7 @@ class BoxImages(Dataset[dict[str, Any]]):
         else:
             found = [(split, s) for split, all_ in loaded.by_split(role).items() for s in all_]
             self.samples = [sample for _, sample in found]
-            self.scenes = [(split, judged_as(s, self._rotated)) for split, s in found]
+            self.scenes = [(split, loading.judged_as(s, self._rotated)) for split, s in found]
             if self._rotated and role == "test" and loaded.card.tiles is not None:
                 self._truths = loading.scene_truths(loaded, role)
         self._tiles = Counter(self.scenes)

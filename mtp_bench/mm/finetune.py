@@ -28,7 +28,8 @@ from mtp_bench.store.control import Control
 from mtp_bench.store.files import write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.suite.identity import seed_for
-from mtp_bench.suite.schema import JobFile, Normalisation, Protocol, Span
+from mtp_bench.suite.protocol import Normalisation, Protocol, Span
+from mtp_bench.suite.schema import JobFile
 from mtp_bench.tasks import pictures
 from mtp_bench.tasks.task import Config as Plain
 from mtp_bench.tasks.task import Context, Judged, Role, Task

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from mtp_bench.store.files import make_folder, read_model
-from mtp_bench.suite.schema import Model
+from mtp_bench.suite.fields import Model
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0

@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError
 
 from mtp_bench.errors import UserError
 from mtp_bench.store.files import make_folder, write_atomically
-from mtp_bench.suite.schema import JobSpec, Model
+from mtp_bench.suite.fields import Model
+from mtp_bench.suite.schema import JobSpec
 
 RECORD_VERSION = 1
 """Of the file's form; never hashed into a job id."""

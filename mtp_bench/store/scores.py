@@ -10,7 +10,7 @@ from mtp_bench.errors import UserError
 from mtp_bench.store.files import make_folder, write_atomically
 from mtp_bench.store.paths import score_path
 from mtp_bench.store.records import Record
-from mtp_bench.suite.schema import Model, Sha256
+from mtp_bench.suite.fields import Model, Sha256
 
 
 class Score(Model):

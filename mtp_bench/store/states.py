@@ -11,7 +11,7 @@ from mtp_bench.store import faults, lock
 from mtp_bench.store.files import make_folder, read_model, write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.store.records import Attempt
-from mtp_bench.suite.schema import Model
+from mtp_bench.suite.fields import Model
 
 State = Literal[
     "pending", "submitted", "running", "done", "failed", "oom", "timeout", "cancelled", "skipped"

@@ -13,7 +13,7 @@ from mtp_bench.store import lock
 from mtp_bench.store.files import make_folder, read_model, write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.store.states import read_state_file
-from mtp_bench.suite.schema import Model
+from mtp_bench.suite.fields import Model
 
 
 class Submission(Model):

@@ -17,7 +17,8 @@ from mtp_bench.errors import UserError, nearest
 from mtp_bench.suite.chain import expand
 from mtp_bench.suite.identity import job_id
 from mtp_bench.suite.load import LoadedSuite
-from mtp_bench.suite.schema import JobSpec, Protocol, Stage, Suite, Weights, Where
+from mtp_bench.suite.protocol import Protocol
+from mtp_bench.suite.schema import JobSpec, Stage, Suite, Weights, Where
 from mtp_bench.suite.strict_yaml import Loc
 
 FILTERS = ("task", "dataset", "backbone", "recipe", "seed")

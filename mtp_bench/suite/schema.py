@@ -1,19 +1,22 @@
-"""The nouns, frozen: Suite, Protocol, JobSpec, Resources, JobFile. Data only."""
+"""The nouns, frozen: Suite, JobSpec, Resources, JobFile. Data only."""
 
 import json
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    create_model,
-    model_validator,
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mtp_bench.suite.fields import (
+    RGB,
+    Count,
+    Model,
+    Name,
+    OneOrMore,
+    RelativePath,
+    Sha256,
+    check_statistics,
+    exactly_one,
 )
+from mtp_bench.suite.protocol import Normalisation, Protocol, ProtocolPart
 
 SPEC_VERSION = 1
 """Hashed into every job id; raised only when the meaning of an equal spec changes."""
@@ -24,203 +27,10 @@ Task = Literal[
 DataVariant = Literal["release", "subset", "miniature"]
 
 
-class Model(BaseModel):
-    """Frozen, strict, closed to unknown keys. Validate the JSON form: lists become tuples."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in path:
-        raise ValueError("must be a path inside the weights folder (no leading '/', no '..')")
-    return path
-
-
 def _free(name: str) -> str:
     if name in ("records", "scores", "forgotten"):
         raise ValueError(f"'{name}' is a folder of results/: choose another name")
     return name
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-RGB = Annotated[tuple[float, float, float], Strict(False)]
-"""Red, green, blue in 0..255. Lenient about list or tuple: a validator above hides the JSON."""
-OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-
-
-def exactly_one(*keys: str) -> Any:
-    """A validator of a model: one of these keys is given, and no other."""
-
-    def check(model: Any) -> Any:
-        if sum(getattr(model, key) is not None for key in keys) != 1:
-            *first, last = (f"'{key}'" for key in keys)
-            raise ValueError(f"give exactly one of {', '.join(first)} and {last}")
-        return model
-
-    return model_validator(mode="after")(check)
-
-
-def _check_statistics(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
-    if (mean is None) != (std is None):
-        raise ValueError("give both 'mean' and 'std', or neither")
-    if std is not None and min(std) <= 0:
-        raise ValueError("'std' must be above 0")
-
-
-class Normalisation(Model):
-    """How a picture's values become a backbone's input: as they were in its pretraining."""
-
-    mean: RGB
-    std: RGB
-    """In 0..255, red, green, blue, whatever the order of the channels."""
-    channel_order: Literal["rgb", "bgr"] = "rgb"
-
-
-class Span(Model):
-    """A length of training: epochs or iterations, exactly one of them."""
-
-    epochs: Count | None = None
-    iterations: Count | None = None
-
-    _exactly_one = exactly_one("epochs", "iterations")
-
-
-class Detector(Model):
-    """The detector around a backbone; the sizes that published settings fix are in ``tasks``."""
-
-    kind: Literal["faster_rcnn", "retinanet", "oriented_rcnn"]
-    channels: Count = 256
-    """Of the feature pyramid and of what stands on it."""
-    fc_channels: Count = 1024
-    """Of the two layers that judge a RoI."""
-    roi_size: Count = 7
-    """Side of the grid that a RoI is read in."""
-    anchors: Count = 256
-    """Of an image, that train the first stage."""
-    rois: Count = 512
-    """Of an image, that train the second stage."""
-    proposals: Count | None = None
-    """Passed from the first stage to the second; null: as published, one or two thousand."""
-    anchor_scale: Count = 8
-    """Side of an anchor in strides; RetinaNet has its own."""
-
-
-class Tiling(Model):
-    """How scenes are cut, where not as the dataset's card says."""
-
-    size: Count
-    gap: Annotated[int, Field(ge=0)] = 0
-    """Pixels that neighbours share."""
-    scales: tuple[Positive, ...] = (1.0,)
-
-    @model_validator(mode="after")
-    def _advances(self) -> Self:
-        if self.gap >= self.size:
-            raise ValueError("'gap' must be below 'size': windows would not advance")
-        return self
-
-
-class TestSettings(Model):
-    """How a trained model is judged; hashed apart: another judge is not another training."""
-
-    __test__ = False
-
-    image_size: Count
-    resize: Count | None = None
-    """Short edge before the centre crop of ``image_size``; null: resize straight to it."""
-    batch_size: Count = 64
-
-    @model_validator(mode="after")
-    def _covers(self) -> Self:
-        if self.resize is not None and self.resize < self.image_size:
-            raise ValueError("'resize' must not be below 'image_size': the crop would be padded")
-        return self
-
-
-class Protocol(Model):
-    """Every hyper-parameter of one training, fully resolved."""
-
-    image_size: Count
-    length: Span
-    batch_size: Count
-    """Effective batch: over all processes and accumulation steps."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: Positive
-    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
-    """AdamW's; with sgd the first is the momentum."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    layer_decay: Fraction | None
-    """Layer-wise decay of the learning rate; null: every layer at ``lr``."""
-    drop_path: Annotated[float, Field(ge=0, lt=1)]
-    warmup: Span | None = None
-    warmup_start: Fraction = 1e-6
-    """First learning rate as a share of ``lr``; it rises linearly, iteration by iteration."""
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
-    milestones: tuple[Count, ...] = ()
-    """With ``step``: when the rate falls to a tenth, in the unit of ``length``."""
-    schedule_step: Literal["iteration", "epoch"] = "iteration"
-    """How often the schedule after the warm-up moves."""
-    clip_norm: Positive | None = None
-    augmentation: Literal["randaugment", "dihedral", "flip", "flips", "flips_rotate", "none"]
-    """Of classification the first two. Of boxes ``flip``: left and right; ``flips``: also up and
-    down and both; ``flips_rotate``: and by any angle."""
-    right_angles: tuple[str, ...] = ()
-    """With ``flips_rotate``: pictures with these classes are turned by quarters alone."""
-    mean: RGB | None = None
-    std: RGB | None = None
-    """Input statistics; null: those that the weights or the backbone were made with."""
-    own_statistics: bool = False
-    """Use ``mean`` and ``std`` even for weights that were made with others."""
-    validate_every: Span
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    frozen: Literal["none", "backbone"] = "none"
-    train_fraction: Fraction = 1.0
-    """Share of each class's training images, for few-label studies; of detection of all images."""
-    detector: Detector | None = None
-    checkpointing: bool = False
-    """Activations of the backbone are computed again in the backward pass: less memory."""
-    tiling: Tiling | None = None
-    train_on_val: bool = True
-    """Where the labels of test are held back: train on validation as well, and leave judging to
-    the server. False: judge here, on validation."""
-    test: TestSettings
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        _check_statistics(self.mean, self.std)
-        if (self.schedule == "step") != bool(self.milestones):
-            raise ValueError("'milestones' go with schedule 'step', and it needs them")
-        for unit in ("epochs", "iterations"):
-            warm, all_of_it = getattr(self.warmup, unit, None), getattr(self.length, unit)
-            if warm is not None and all_of_it is not None and warm > all_of_it:
-                raise ValueError(f"'warmup' of {warm} {unit} is longer than 'length'")
-        return self
-
-
-def _part_of(model: type[BaseModel], name: str) -> type[BaseModel]:
-    """The same fields, each optional; what was given stands in ``model_fields_set``."""
-    fields: dict[str, Any] = {}
-    for key, info in model.model_fields.items():
-        annotation: Any = info.annotation
-        for constraint in info.metadata:
-            annotation = Annotated[annotation, constraint]
-        fields[key] = (annotation, None)
-    part: type[BaseModel] = create_model(name, __base__=Model, **fields)
-    return part
-
-
-ProtocolPart: Any = _part_of(Protocol, "ProtocolPart")
 
 
 class Where(Model):
@@ -267,7 +77,7 @@ class Weights(Model):
 
     @model_validator(mode="after")
     def _both_statistics(self) -> Self:
-        _check_statistics(self.mean, self.std)
+        check_statistics(self.mean, self.std)
         if self.mean is None and (self.value_range, self.channel_order) != (255, "rgb"):
             raise ValueError("'value_range' and 'channel_order' go with 'mean' and 'std'")
         return self
@@ -336,9 +146,9 @@ class Suite(Model):
     pretrain_seeds: Seeds = (0,)
     baseline: str | dict[str, str] | None = None
     """The recipe that others are compared with: one, or one per backbone."""
-    weights: dict[str, dict[str, WeightsEntry]] = {}
+    weights: dict[str, dict[str, WeightsEntry]] = Field(default_factory=dict)
     """Backbone → recipe → the file that the recipe is loaded from, instead of being run."""
-    recipes: dict[Name, CustomRecipe] = {}
+    recipes: dict[Name, CustomRecipe] = Field(default_factory=dict)
     overrides: tuple[Rule, ...] = ()
 
     _datasets_or_tasks = exactly_one("datasets", "tasks")

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mtp_bench.errors import UserError
+from mtp_bench.suite.fields import Count, Model, exactly_one
 from mtp_bench.suite.load import read, validate
-from mtp_bench.suite.schema import Count, Model, exactly_one
 
 Kind = Literal["pretrain", "finetune"]
 KINDS: tuple[Kind, ...] = ("pretrain", "finetune")

@@ -7,7 +7,7 @@ in ``suite.schema.Detector``; what is written here is the same in all published 
 
 from collections.abc import Callable, Sequence
 
-from mtp_bench.suite.schema import Detector
+from mtp_bench.suite.protocol import Detector
 from mtp_bench.tasks.task import Config
 
 STRIDES = (4, 8, 16, 32, 64)

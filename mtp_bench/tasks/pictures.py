@@ -15,7 +15,6 @@ from mtp_bench.datasets import loading
 from mtp_bench.datasets.cutting import picture_tiles
 from mtp_bench.datasets.draw import draw_boxes, in_row
 from mtp_bench.datasets.loading import Loaded
-from mtp_bench.datasets.manifest import Sample
 from mtp_bench.datasets.pixels import header
 from mtp_bench.datasets.reading import examine, find
 from mtp_bench.datasets.samples import Objects
@@ -50,13 +49,6 @@ class Shown:
     @property
     def count(self) -> int:
         return sum(int(flags.sum()) for flags in self.errors)
-
-
-def judged_as(sample: Sample, merged: bool) -> str:
-    """The key of what a sample is judged with: the picture of the release, or each of its tiles."""
-    if sample.window is None or merged:
-        return sample.scene
-    return f"{sample.scene} {sample.window.left},{sample.window.top}"
 
 
 def errors(truths: Objects, found: Detections) -> tuple[Flags, Flags]:
@@ -102,7 +94,7 @@ def _scenes(loaded: Loaded, merged: bool) -> dict[Key, tuple[Path, Objects]]:
         images = {(i.split, i.key): i.images[0] for i in find(loaded.card, loaded.root).items}
         return {name: (images[name], objects) for name, (_, objects) in truths.items()}
     return {
-        (split, judged_as(sample, merged)): (sample.images[0], sample.objects)
+        (split, loading.judged_as(sample, merged)): (sample.images[0], sample.objects)
         for split, samples in loaded.by_split("test").items()
         for sample in samples
         if sample.objects is not None

@@ -8,7 +8,8 @@ from mtp_bench.datasets.access import Progress
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.samples import DataFacts, Objects
 from mtp_bench.metrics.boxes import Detections
-from mtp_bench.suite.schema import JobSpec, Normalisation, Roots
+from mtp_bench.suite.protocol import Normalisation
+from mtp_bench.suite.schema import JobSpec, Roots
 
 Config = dict[str, Any]
 

@@ -25,7 +25,8 @@ from mtp_bench.backbones.weights import probe
 from mtp_bench.datasets.augment import test_transform
 from mtp_bench.errors import UserError
 from mtp_bench.store.paths import weights_path
-from mtp_bench.suite.schema import Normalisation, Span, TestSettings, Weights
+from mtp_bench.suite.protocol import Normalisation, Span, TestSettings
+from mtp_bench.suite.schema import Weights
 from tests.protocols import short_protocol
 
 torchvision_shim.apply()

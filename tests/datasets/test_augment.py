@@ -11,7 +11,7 @@ from PIL import Image
 
 from mtp_bench.datasets.augment import dihedral, test_transform, train_transform
 from mtp_bench.mm.draws import seeded
-from mtp_bench.suite.schema import Normalisation, Protocol, Span, TestSettings
+from mtp_bench.suite.protocol import Normalisation, Protocol, Span, TestSettings
 from tests.protocols import short_protocol
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

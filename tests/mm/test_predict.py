@@ -23,7 +23,8 @@ from mtp_bench.datasets.loading import source_of
 from mtp_bench.datasets.pixels import header
 from mtp_bench.mm.finetune import context_of
 from mtp_bench.store.paths import JobPaths, job_paths
-from mtp_bench.suite.schema import Detector, JobFile, Span
+from mtp_bench.suite.protocol import Detector, Span
+from mtp_bench.suite.schema import JobFile
 from mtp_bench.tasks.task import Context, Task
 from tests import tiny_dota
 from tests.protocols import short_protocol

@@ -22,7 +22,8 @@ from mtp_bench.metrics.boxes import rotated
 from mtp_bench.mm import scenes
 from mtp_bench.mm.predictions import Predictions
 from mtp_bench.mm.scenes import Gathering, SceneSampler
-from mtp_bench.suite.schema import Detector, JobSpec, Span
+from mtp_bench.suite.protocol import Detector, Span
+from mtp_bench.suite.schema import JobSpec
 from tests.protocols import short_protocol
 
 SIZE, SIDE, STEP = (900, 700), 400, 300

@@ -13,7 +13,8 @@ import pytest
 from mtp_bench import catalog
 from mtp_bench.store.records import Record, write_record
 from mtp_bench.suite.identity import job_id
-from mtp_bench.suite.schema import JobSpec, Span, Stage
+from mtp_bench.suite.protocol import Span
+from mtp_bench.suite.schema import JobSpec, Stage
 from tests.protocols import short_protocol
 
 PROTOCOL = short_protocol(64, Span(epochs=2), 32, validate_every=Span(epochs=1))
