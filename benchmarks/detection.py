@@ -1,7 +1,7 @@
 """How fast a detection job trains against mmdet's and mmrotate's own runner, and what it holds.
 
     python benchmarks/detection.py [--dataset DIOR xView DIOR-R] [--iterations 200] [--block 10]
-    python benchmarks/detection.py --assigner [--truths 1000] [--size 800]
+    python benchmarks/detection.py --assigner [--truths 1000] [--size 800] [--repeats 3]
 
 The first trains the detector of the demo protocol twice, on one thread each: as a job, with our
 dataset, draws, hooks, assigner and sampler, and as the libraries would train it: their dataset
@@ -12,15 +12,14 @@ processes on the machine disturb least, and by the clock. At least 0.97 is wante
 largest resident memory of the process; that of a job includes the test split.
 
 The second assigns the anchors of a dense picture to its truths with mmdet's assigner and with ours,
-and compares what they give. "peak" is what the process held at most beyond its start.
+and compares what they give. "peak" is what a process held at most beyond its start: medians, which
+vary by some hundred MiB with what the allocator keeps.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
-import importlib
+import contextlib
 import json
 import multiprocessing
 import os
@@ -30,12 +29,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from mtp_bench.store.control import StopRequest
 from mtp_bench.store.paths import cache_root
@@ -266,7 +262,7 @@ def write_dota(folder: Path, samples: list[Any], classes: tuple[str, ...]) -> di
 
 
 # Taking turns.
-@contextmanager
+@contextlib.contextmanager
 def side(target: Callable[..., None], job_file: Path, block: int) -> Iterator[Callable[[], Used]]:
     """A fresh process, ready to train; what is yielded runs its next block."""
     context = multiprocessing.get_context("spawn")
@@ -322,71 +318,6 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.3f} ({deciles[0]:.3f}-{deciles[-1]:.3f})"
 
 
-# The assigners.
-def apart(assigner: Any, given: tuple[Any, ...]) -> tuple[int, float, list[Any]]:
-    """Bytes and CPU seconds of an assignment in a process of its own, and what it gave."""
-    from backbones import resident  # type: ignore[import-not-found]
-
-    def work() -> None:
-        assigner.assign(*(each[:9] for each in given))
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark to what is held
-        before, start = resident("VmRSS"), time.process_time()
-        found = assigner.assign(*given)
-        used = resident("VmHWM") - before, time.process_time() - start
-        names = ("gt_inds", "max_overlaps", "labels")
-        there.send((*used, [getattr(found, name).numpy() for name in names]))
-
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    answer: tuple[int, float, list[Any]] = here.recv()
-    process.join()
-    return answer
-
-
-def assigners(truths: int, size: int) -> None:
-    """Every anchor of the published detectors' first stage, truths of 10 to 60 px."""
-    importlib.import_module("mtp_bench.mm.preload")  # in silence what else would print
-
-    import torch
-    from mmdet.registry import TASK_UTILS
-    from mmengine.structures import InstanceData
-    from mmrotate.structures.bbox import RotatedBoxes
-
-    from mtp_bench.suite.protocol import Detector
-    from mtp_bench.tasks.detectors import DETECTORS
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    centres, sides = size * torch.rand(truths, 2), 10 + 50 * torch.rand(truths, 2)
-    horizontal = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
-    rotated = RotatedBoxes(torch.cat([centres, sides, 3 * torch.rand(truths, 1) - 1.5], dim=1))
-    labels = torch.randint(20, (truths,))
-    print(f"{truths} truths, {size} px{'':14}{'anchors':>8}{'peak MiB':>18}{'CPU s':>14}")
-    print(f"{'':46}{'ours':>10}{'mmdet':>8}{'ours':>7}{'mmdet':>7}")
-    for kind, make in DETECTORS.items():
-        config = make(Detector.model_validate({"kind": kind}), 20)
-        head = config["rpn_head" if "rpn_head" in config else "bbox_head"]
-        ours = config["train_cfg"].get("rpn", config["train_cfg"])["assigner"]
-        generator = TASK_UTILS.build(head["anchor_generator"])
-        maps = [(-(-size // wide),) * 2 for wide, _ in generator.strides]
-        levels = generator.grid_priors(maps, device="cpu")
-        priors = levels[0].cat(levels) if generator.use_box_type else torch.cat(levels)
-        boxes = rotated if kind == "oriented_rcnn" else horizontal
-        given = InstanceData(priors=priors), InstanceData(bboxes=boxes, labels=labels)
-        pair = (TASK_UTILS.build(ours), TASK_UTILS.build(with_their_own(ours)))
-        (peak, took, mine), (their_peak, their_took, other) = (apart(each, given) for each in pair)
-        if not all(map(np.array_equal, mine, other)):
-            raise SystemExit(f"{kind}: the assignments differ")
-        print(
-            f"{kind:34}{len(priors):12}{peak / 2**20:10.0f}{their_peak / 2**20:8.0f}"
-            f"{took:7.2f}{their_took:7.2f}",
-            flush=True,
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--dataset", nargs="+", default=["DIOR", "xView", "DIOR-R"])
@@ -395,10 +326,13 @@ def main() -> None:
     parser.add_argument("--assigner", action="store_true")
     parser.add_argument("--truths", type=int, default=1000)
     parser.add_argument("--size", type=int, default=800)
+    parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if chosen.assigner:
-        assigners(chosen.truths, chosen.size)
+        from assigner import compare_assigners  # type: ignore[import-not-found]
+
+        compare_assigners(chosen.truths, chosen.size, chosen.repeats)
         return
     print(f"{'':8}{'images/CPU-s':>16}   {'ratio':<22}{'ratio by the clock':<21}{'peak MiB':>16}")
     print(f"{'':8}{'ours':>8}{'theirs':>8}{'':46}{'ours':>8}{'theirs':>8}")

@@ -138,16 +138,26 @@ def deal(draw: Draw, count: int, name: str = "") -> dict[str, list[int]]:
     """Seeded parts of ``count`` things: indices of each part in order.
 
     The order comes from the draw's constant seed and the name, so that a class keeps its parts
-    whatever becomes of the others.
+    whatever becomes of the others. Of a few things every part gets one, where there are enough.
     """
     seed = np.random.SeedSequence([draw.seed, *name.encode()])
     order = np.random.default_rng(seed).permutation(count)
     parts, first = {}, 0
-    for part, share in draw.shares.items():
-        last = first + round(share * count)
-        parts[part] = sorted(int(i) for i in order[first:last])
-        first = last
+    for part, size in _sizes(draw, count).items():
+        parts[part] = sorted(int(i) for i in order[first : first + size])
+        first += size
     return parts
+
+
+def _sizes(draw: Draw, count: int) -> dict[str, int]:
+    sizes = {part: round(share * count) for part, share in draw.shares.items()}
+    for part in (part for part, size in sizes.items() if size == 0):
+        largest = max(sizes, key=lambda name: sizes[name])
+        if sum(sizes.values()) < count:
+            sizes[part] = 1
+        elif sizes[largest] > 1:
+            sizes[largest], sizes[part] = sizes[largest] - 1, 1
+    return sizes
 
 
 def parts(card: Card, items: Sequence[Item]) -> dict[str, list[Item]]:

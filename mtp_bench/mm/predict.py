@@ -1,7 +1,6 @@
 """What a trained job says of pictures of any size, as its own evaluation would."""
 
 import io
-import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -103,8 +102,7 @@ def detect(trained: Trained, image: Path) -> tuple[tuple[int, int], Detections]:
     pixels = picture_tiles(image, parts, card.tiles.fill) if card.tiles else _alone(image, parts)
     place = {"scene": ("", str(image)), "tiles": len(parts), "size": size, "truths": None}
     scene: Scene | None = None
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The `clip` function does nothing")  # with rotated boxes
+    with torch.no_grad():
         for batch in _batches(pixels, context.spec.settings.test.batch_size, image):
             for sample in trained.model.test_step(_together(trained, batch, place)):
                 scene = gathering.add(sample.to_dict())

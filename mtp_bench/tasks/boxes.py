@@ -16,6 +16,13 @@ from mtp_bench.tasks.detectors import DETECTORS
 from mtp_bench.tasks.task import Config, Context, Data, Role, Scene
 
 Kind = Literal["horizontal", "rotated"]
+ROTATE = {
+    "type": "mmrotate.RandomRotate",
+    # Else the class would be looked for in mmdet, which has another of this name.
+    "rotate_type": "mmrotate.Rotate",
+    "prob": 0.5,
+    "angle_range": 180,
+}
 Metrics = dict[str, tuple[float, str, bool]]
 
 
@@ -74,8 +81,7 @@ def _augmentation(context: Context) -> list[Config]:
         if name not in classes:
             raise UserError(f"{context.card.name}: right_angles: {nearest(name, list(classes))}")
     turned = [classes.index(name) for name in settings.right_angles]
-    rotate = {"type": "mmrotate.RandomRotate", "prob": 0.5, "angle_range": 180}
-    return [flips, {**rotate, "rect_obj_labels": turned or None}]
+    return [flips, {**ROTATE, "rect_obj_labels": turned or None}]
 
 
 def dataset(context: Context, role: Role, kind: Kind) -> Config:
@@ -83,6 +89,7 @@ def dataset(context: Context, role: Role, kind: Kind) -> Config:
     settings = context.spec.settings
     side = settings.image_size if role == "train" else settings.test.image_size
     resize = {"type": "mmdet.Resize", "scale": (side, side), "keep_ratio": True}
+    resize["clip_object_border"] = kind == "horizontal"  # rotated boxes cannot be clipped
     return {
         "type": "mtp_bench.mm.boxes.BoxImages",
         "source": vars(loading.source_of(context.spec, context.roots)),

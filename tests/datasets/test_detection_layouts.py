@@ -167,6 +167,12 @@ def test_cards_hold_the_facts_of_the_release() -> None:
     draw = xview.CARD.draw
     assert draw is not None
     assert [len(part) for part in deal(draw, 846).values()] == [700, 146]
+    assert [[len(part) for part in deal(draw, n).values()] for n in (0, 1, 2, 3)] == [
+        [0, 0],
+        [1, 0],
+        [1, 1],
+        [2, 1],
+    ]
     for card in cards:
         assert len(set(card.classes)) == len(card.classes)
         assert {known.kind for known in card.known} | card.policy.keys() <= KINDS.keys()

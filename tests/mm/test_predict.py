@@ -36,10 +36,7 @@ from mtp_bench.mm.boxes import BoxImages, Pipeline  # noqa: E402
 from mtp_bench.mm.predict import Trained, detect, load  # noqa: E402
 from mtp_bench.mm.predictions import Predictions  # noqa: E402
 
-pytestmark = [
-    pytest.mark.mm,
-    pytest.mark.filterwarnings("ignore:The `clip` function does nothing:UserWarning"),
-]
+pytestmark = pytest.mark.mm
 
 SCENES = {
     "train": {"P0": [square(0, 0)]},
