@@ -166,3 +166,11 @@ def gradients(bench: Bench) -> list[torch.Tensor]:
 def predicted(bench: Bench) -> list[str]:
     files = sorted((bench.paths.run / "predictions").glob("test.*.jsonl"))
     return [json.loads(line)["scene"] for file in files for line in file.read_text().splitlines()]
+
+
+def test_a_detector_that_diverges_fails_and_says_so(make_job: MakeJob) -> None:
+    words = {"backbone": "vit_t_rvsa", "recipe": "scratch"}
+    bench = make_job("DIOR", f"{SHORT.replace('2}', '9}')}, lr: 1e30", **words)
+    assert bench.attempt() == 1
+    assert "failed: the loss is nan at iteration 2: lower lr" in bench.paths.log.read_text()
+    assert not bench.paths.record.exists()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from mmrotate.structures.bbox import RotatedBoxes
@@ -26,6 +30,7 @@ from mtp_bench.suite.protocol import Detector, Span
 from mtp_bench.suite.schema import JobSpec
 from tests.protocols import short_protocol
 
+ROOT = Path(__file__).parents[2]
 SIZE, SIDE, STEP = (900, 700), 400, 300
 Tile = dict[str, Any]
 
@@ -90,6 +95,10 @@ def tiles(key: str, rng: np.random.Generator, count: int) -> list[Tile]:
 
 @pytest.fixture(scope="module")
 def predicted() -> list[list[Tile]]:
+    return made()
+
+
+def made() -> list[list[Tile]]:
     rng = np.random.default_rng(0)
     return [tiles(f"P{i:04d}", rng, count) for i, count in enumerate((30, 0, 12, 25))]
 
@@ -131,6 +140,35 @@ def test_a_scene_is_whole_when_its_last_tile_comes(predicted: list[list[Tile]]) 
     assert whole.truths is not None
     assert len(whole.truths) == 30
     assert gathering._open == {}
+
+
+def gathered(rank: int, processes: int, folder: Path) -> None:
+    """One of several real processes: its share of the same predictions, judged together."""
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", store, rank=rank, world_size=processes)
+    flat = [tile for scene in made() for tile in scene]
+    share = SceneSampler(SimpleNamespace(scenes=[tile["scene"] for tile in flat]))
+    figures = judged([[flat[index]] for index in share], folder)
+    (folder / f"{rank}.json").write_text(json.dumps(figures))
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_gather_the_figures_of_one(
+    predicted: list[list[Tile]], tmp_path: Path
+) -> None:
+    expected = judged(predicted)
+    command = "from tests.mm.test_scenes import *; gathered(int(sys.argv[1]), 2, Path(sys.argv[2]))"
+    words = [sys.executable, "-c", command]
+    workers = [subprocess.Popen([*words, f"{n}", str(tmp_path)], cwd=ROOT) for n in range(2)]
+    assert [worker.wait(120) for worker in workers] == [0, 0]
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [
+        expected,
+        expected,
+    ]
+    rows = [(tmp_path / f"test.{rank}.jsonl").read_text().splitlines() for rank in range(2)]
+    scenes = [json.loads(row)["scene"] for part in rows for row in part]
+    assert scenes == ["P0000", "P0001", "P0002", "P0003"]
+    assert all(rows)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
