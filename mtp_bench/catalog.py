@@ -143,8 +143,10 @@ TASKS: dict[str, Entry] = {
     "rotated_detection": Entry(
         "mtp_bench.tasks.rotated_detection:TASK", {"short": "rotated detection"}
     ),
-    "segmentation": Entry(None, {"short": "semantic segmentation"}),
-    "change_detection": Entry(None, {"short": "change detection"}),
+    "segmentation": Entry("mtp_bench.tasks.segmentation:TASK", {"short": "semantic segmentation"}),
+    "change_detection": Entry(
+        "mtp_bench.tasks.change_detection:TASK", {"short": "change detection"}
+    ),
 }
 
 FORMATS: dict[str, Entry] = {

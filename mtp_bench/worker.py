@@ -232,8 +232,7 @@ def _record(
         ),
         provenance=_provenance(job, result),
         attempts=(*before, last),
-        # Miniatures show some of the classes by design.
-        warnings=() if job.spec.data == "miniature" else result.judged.warnings,
+        warnings=(*_of_classes(job, result), *result.warnings),
         finished=states.now(),
     )
     report = result.load_report
@@ -244,9 +243,15 @@ def _record(
         "metric_definition": _definition(card, result.judged.primary),
         "resources": job.resources.model_dump(),
         "packages": packages(),
+        **({"training_label_pixels": result.data.labels} if result.data.labels else {}),
         **result.judged.details,
     }
     return record, details
+
+
+def _of_classes(job: JobFile, result: Any) -> tuple[str, ...]:
+    """Miniatures show some of the classes by design."""
+    return () if job.spec.data == "miniature" else tuple(result.judged.warnings)
 
 
 def _definition(card: Any, name: str) -> str:

@@ -61,8 +61,8 @@ def test_a_broken_plug_in_fails_loudly(line: str, message: str, install: Install
 
 
 def test_what_has_no_code_yet_cannot_be_loaded() -> None:
-    with pytest.raises(UserError, match="'segmentation' is not part of this version"):
-        catalog.load("task", "segmentation")
+    with pytest.raises(UserError, match="'mae' is not part of this version"):
+        catalog.load("recipe stage", "mae")
 
 
 def test_timm_names_are_read_without_importing_timm() -> None:
@@ -72,4 +72,4 @@ def test_timm_names_are_read_without_importing_timm() -> None:
 
 def test_a_name_that_stands_for_others_has_code_where_they_have() -> None:
     assert catalog.has_code("dataset", "SAMRS")
-    assert not catalog.has_code("task", "segmentation")
+    assert not catalog.has_code("recipe stage", "mae")

@@ -30,18 +30,23 @@ def submission(
     from mtp_bench.datasets import submission as form
     from mtp_bench.store.files import write_atomically
 
-    paths, _, card = _of(job, runs, results)
+    paths, record, card = _of(job, runs, results)
     if card.server is None:
         raise UserError(f"{paths.job}: {card.name} is judged here: no server takes predictions")
-    if not paths.predicted:
-        raise UserError(f"{paths.job}: left no predictions: no *.jsonl in {paths.predictions}")
-    scenes = form.read_scenes(paths.predicted, card)
+    scenes = form.gather(paths, card)
+    wanted = record.provenance.data_counts.get("server", len(scenes))
+    if len(scenes) != wanted:
+        raise UserError(
+            f"{paths.job}: {len(scenes):,} of {wanted:,} test images are predicted in "
+            f"{paths.predictions}: forget the job, and run it again"
+        )
     data, told = form.make(card, scenes)
     place = output or paths.submission
     write_atomically(place, data)
     counts = [card.splits[split].images for split in card.roles["test"]]
     published = f" ({sum(filter(None, counts)):,} published)"
-    print(f"{place}: {told.files:,} files, {told.scenes:,} scenes{published}, {told.boxes:,} boxes")
+    boxes = "" if card.task == "segmentation" else f", {told.boxes:,} boxes"
+    print(f"{place}: {told.files:,} files, {told.scenes:,} scenes{published}{boxes}")
     print(
         f"upload it to the {card.server}; then: mtp-bench score {paths.job} --metric "
         f"{card.primary.name} --value … --source …"

@@ -27,6 +27,17 @@ def colour(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def palette(card: Card) -> Mask:
+    """(256, 3) colours of a label map: change is white on black, and what counts not is gray."""
+    table = np.zeros((256, 3), dtype=np.uint8)
+    if card.task == "change_detection":
+        table[1], table[IGNORE] = 255, 90
+    else:
+        table[: len(card.classes)] = [colour(label) for label in range(len(card.classes))]
+        table[IGNORE] = 40
+    return table
+
+
 def choose(items: Sequence[Item], card: Card, indices: Sequence[int], count: int) -> list[Item]:
     """The items of these indices, or some that are evenly spaced over all."""
     if not items:
@@ -47,24 +58,23 @@ def sheet(items: Sequence[Item], card: Card) -> Image.Image:
     columns = min(max(1, COLUMNS // wide), len(cells)) * wide
     flat = [cell for row in cells for cell in (*row, *[_blank("")] * (wide - len(row)))]
     rows = -(-len(flat) // columns)
-    legend = _legend(card, columns * CELL)
-    high = rows * (CELL + CAPTION)
-    page = Image.new("RGB", (columns * CELL, high + legend.height), "black")
-    page.paste(legend, (0, high))
+    page = Image.new("RGB", (columns * CELL, rows * (CELL + CAPTION)), "black")
     for number, cell in enumerate(flat):
         page.paste(cell, (number % columns * CELL, number // columns * (CELL + CAPTION)))
-    return page
+    return page if card.task in ("classification", "change_detection") else with_legend(page, card)
 
 
-def _legend(card: Card, wide: int) -> Image.Image:
-    """The classes in their colours, where labels are drawn in colours."""
-    names = () if card.task in ("classification", "change_detection") else card.classes
-    columns = max(1, wide // LEGEND)
-    image = Image.new("RGB", (wide, CAPTION * -(-len(names) // columns)), "black")
+def with_legend(page: Image.Image, card: Card) -> Image.Image:
+    """A page with the classes in their colours beneath it."""
+    named = list(zip(card.classes, palette(card).tolist(), strict=False))
+    columns = max(1, page.width // LEGEND)
+    rows = -(-len(named) // columns)
+    image = Image.new("RGB", (page.width, page.height + CAPTION * rows), "black")
+    image.paste(page)
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(11)
-    for label, name in enumerate(names):
-        left, top = label % columns * LEGEND + 4, label // columns * CAPTION + 3
-        pen.rectangle((left, top, left + 10, top + 10), colour(label))
+    for number, (name, ink) in enumerate(named):
+        left, top = number % columns * LEGEND + 4, page.height + number // columns * CAPTION + 3
+        pen.rectangle((left, top, left + 10, top + 10), tuple(ink), "gray")
         pen.text((left + 15, top - 2), name, "white", font)
     return image
 
@@ -132,20 +142,19 @@ def _cell(picture: Image.Image, caption: str) -> Image.Image:
     return cell
 
 
-def _painted(mask: Mask, size: tuple[int, int], classes: int) -> Mask:
-    small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    table = np.zeros((256, 3), dtype=np.uint8)
-    table[:classes] = [colour(label) for label in range(classes)]
-    table[IGNORE] = (40, 40, 40)
-    return np.asarray(table[small])
+def painted(mask: Mask, size: tuple[int, int], card: Card) -> Image.Image:
+    """A label map (height, width) in its classes' colours, at this width and height."""
+    small = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
+    return Image.fromarray(palette(card)[np.asarray(small)])
+
+
+def laid_over(picture: Image.Image, mask: Mask, card: Card) -> Image.Image:
+    return Image.blend(picture.convert("RGB"), painted(mask, picture.size, card), 0.45)
 
 
 def _label_alone(seen: Examined, card: Card, size: tuple[int, int]) -> Image.Image:
-    if seen.parsed.mask is None:
-        return _blank("no label")
-    shown = np.asarray(Image.fromarray(seen.parsed.mask).resize(size, Image.Resampling.NEAREST))
-    gray = np.where(shown == IGNORE, 90, np.where(shown > 0, 255, 0)).astype(np.uint8)
-    return Image.fromarray(gray).convert("RGB")
+    mask = seen.parsed.mask
+    return _blank("no label") if mask is None else painted(mask, size, card)
 
 
 def _overlaid(picture: Image.Image, seen: Examined, card: Card) -> Image.Image:
@@ -154,8 +163,7 @@ def _overlaid(picture: Image.Image, seen: Examined, card: Card) -> Image.Image:
         return picture
     scale = picture.width / header.size[0]
     if seen.parsed.mask is not None:
-        paint = Image.fromarray(_painted(seen.parsed.mask, picture.size, len(card.classes)))
-        picture = Image.blend(picture.convert("RGB"), paint, 0.45)
+        picture = laid_over(picture, seen.parsed.mask, card)
     pen = ImageDraw.Draw(picture)
     for instance in seen.parsed.instances:
         _outline(pen, instance.rle, scale)

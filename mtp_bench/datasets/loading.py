@@ -1,6 +1,6 @@
 """Prepared data as a job reads it: the splits to train and be judged on, and their samples."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,9 @@ def roles(card: Card, train_on_val: bool) -> Roles:
     test left to the server; or, not ``train_on_val``, judged here on validation.
     """
     train, test = card.roles["train"], card.roles["test"]
-    held_back = [name for name in test if name in card.splits and not card.splits[name].labelled]
-    if not held_back:
+    dealt = card.draw.shares if card.draw else {}
+    known = {name for name, split in card.splits.items() if split.labelled} | dealt.keys()
+    if known.issuperset(test):
         return Roles(train, test)
     if train_on_val:
         return Roles(train, ("val",), test)
@@ -120,6 +121,16 @@ def load(source: Source) -> Loaded:
     return Loaded(
         fitted(card, source.variant), root, folder, found, roles(card, source.train_on_val)
     )
+
+
+def check_server(loaded: Loaded) -> None:
+    """Refuse a job whose judge is a server, where there is no picture for it."""
+    for split in loaded.roles.server:
+        if split not in loaded.prepared.splits:
+            raise UserError(
+                f"{loaded.card.name}: the {split} split, which {loaded.card.server} judges, has no "
+                "picture: put it there, or set 'train_on_val: false' to be judged here on val"
+            )
 
 
 def with_objects(samples: Iterable[Sample]) -> list[Sample]:
@@ -142,7 +153,9 @@ def training(loaded: Loaded, share: float, seed: int) -> list[Sample]:
     return share_of(with_objects(samples), share, seed)
 
 
-def facts(loaded: Loaded, train: Sequence[Sample]) -> DataFacts:
+def facts(
+    loaded: Loaded, train: Sequence[Sample], labels: Mapping[str, int] | None = None
+) -> DataFacts:
     """What a record says of the data of a job."""
     here, splits = loaded.roles, loaded.prepared.splits
     source = loaded.prepared.split_source
@@ -158,6 +171,7 @@ def facts(loaded: Loaded, train: Sequence[Sample]) -> DataFacts:
         defects=loaded.prepared.defects,
         fingerprint=of_manifests(loaded.folder, loaded.root, used),
         train_images=len(train),
+        labels=labels or {},
     )
 
 

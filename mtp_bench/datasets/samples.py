@@ -132,6 +132,8 @@ class DataFacts:
     defects: Mapping[str, int]
     fingerprint: str
     train_images: int
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """Of label maps: pixels of each class in some of them, as they are trained on."""
 
 
 def deal(draw: Draw, count: int, name: str = "") -> dict[str, list[int]]:

@@ -1,8 +1,9 @@
-"""What a server takes: predictions on whole scenes → a zip in its format, read back and checked.
+"""What a server takes: predictions of its test split → a zip in its format, read back and checked.
 
 DOTA: ``Task1_<class>.txt`` at the zip's top, one a class, with ``<scene> <score> x1 y1 … x4 y4`` a
 line (DOTA_devkit; mmrotate's DOTAMetric.merge_results). FAIR1M: ``test/<scene>.xml``, one an image
-(MTP's scripts/dota_submit_txt_to_fair1m_xml.py; the folder as in LSKNet's issue 100).
+(MTP's scripts/dota_submit_txt_to_fair1m_xml.py; the folder as in LSKNet's issue 100). LoveDA:
+``<n>.png`` at the zip's top, one an image, classes from 0 in 8 bits (its card).
 """
 
 import io
@@ -12,16 +13,20 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+import numpy as np
+from PIL import Image
 from pydantic import ValidationError
 
 from mtp_bench.datasets.access import some
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.formats.boxes import Fault, number
 from mtp_bench.errors import UserError
+from mtp_bench.store.paths import JobPaths
 from mtp_bench.suite.fields import Model
 
 WHEN = (1980, 1, 1, 0, 0, 0)
@@ -29,6 +34,8 @@ WHEN = (1980, 1, 1, 0, 0, 0)
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DOTA_FILE = "Task1_{}.txt"
 FAIR1M_FILE = "test/{}.xml"
+LOVEDA_FILE = "{}.png"
+LOVEDA_SIZE, LOVEDA_CLASSES = (1024, 1024), 7
 FAIR1M_HEAD = """<?xml version="1.0" encoding="utf-8"?>
 <annotation>
 <source><filename>{scene}.tif</filename><origin>GF2/GF3</origin></source>
@@ -61,7 +68,8 @@ class Scene(Model):
     scores: tuple[float, ...]
 
 
-Scenes = Mapping[str, Scene]
+Scenes = Mapping[str, Any]
+"""By name: a ``Scene``, or the file with a label map."""
 
 
 class Detection(NamedTuple):
@@ -78,9 +86,11 @@ class Detection(NamedTuple):
 class Form:
     """A server's format."""
 
+    gather: Callable[[JobPaths, Card], Scenes]
+    """From what a job left."""
     names: Callable[[Card, Iterable[str]], list[str]]
     """Of all its files, from the scenes."""
-    write: Callable[[Card, Scenes], Iterator[tuple[str, str]]]
+    write: Callable[[Card, Scenes], Iterator[tuple[str, str | bytes]]]
     """Every file's name and content."""
     read: Callable[[str, bytes], Iterator[Detection]]
     """What stands in a file of this name. ``Fault``: the file is none of the format."""
@@ -92,6 +102,21 @@ class Told(NamedTuple):
     files: int
     scenes: int
     boxes: int
+
+
+def gather(paths: JobPaths, card: Card) -> Scenes:
+    """What a job predicted for a card's server.
+
+    Raises:
+        UserError: where that is nothing or broken, or no format is known for the server.
+    """
+    return _form(card).gather(paths, card)
+
+
+def _boxes(paths: JobPaths, card: Card) -> Scenes:
+    if not paths.predicted:
+        raise UserError(f"{paths.job}: left no predictions: no *.jsonl in {paths.predictions}")
+    return read_scenes(paths.predicted, card)
 
 
 def read_scenes(paths: Sequence[Path], card: Card) -> Scenes:
@@ -118,9 +143,15 @@ def read_scenes(paths: Sequence[Path], card: Card) -> Scenes:
                 if fault := _fault(scene, card, scene.scene in found):
                     raise UserError(f"{path}:{index}: scene '{scene.scene}' {fault}")
                 found[scene.scene] = scene
+    return _ordered(found, others, card)
+
+
+def _ordered(found: dict[str, Any], others: set[str], card: Card) -> Scenes:
+    """In order of name. ``UserError`` where there is nothing but of other splits."""
     if not found:
         there = f"only {', '.join(sorted(others))} is predicted" if others else "no predictions"
-        raise UserError(f"{card.name}: {there}, where the {card.server} judges {'+'.join(wanted)}")
+        wanted = "+".join(card.roles["test"])
+        raise UserError(f"{card.name}: {there}, where the {card.server} judges {wanted}")
     return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))
 
 
@@ -267,9 +298,59 @@ def _fair1m_read(name: str, data: bytes) -> Iterator[Detection]:
         yield Detection(f"{name}: object {index}", scene, kind, score, numbers)
 
 
+def _loveda_gather(paths: JobPaths, card: Card) -> Scenes:
+    """Label maps as ``mm.masks.KeptMaps`` leaves them: ``<split>__Rural%2F<n>.png``.
+
+    Rural and urban images of the release are numbered through, so that the zip has no folders.
+    """
+    found: dict[str, Path] = {}
+    others: set[str] = set()
+    for path in sorted(paths.predictions.glob("*/*.png")):
+        split, _, key = unquote(path.stem).partition("__")
+        scene = key.rpartition("/")[2]
+        if split not in card.roles["test"]:
+            others.add(split)
+        elif not SAFE.fullmatch(scene):
+            raise UserError(f"{path}: '{scene}' is no name that is safe in a zip")
+        elif scene in found:
+            raise UserError(f"{path}: image {scene} stands twice: {found[scene]}")
+        else:
+            found[scene] = path
+    return _ordered(found, others, card)
+
+
+def _loveda_names(card: Card, scenes: Iterable[str]) -> list[str]:
+    return [LOVEDA_FILE.format(scene) for scene in scenes]
+
+
+def _loveda_write(card: Card, scenes: Scenes) -> Iterator[tuple[str, bytes]]:
+    for name, path in scenes.items():
+        yield LOVEDA_FILE.format(name), path.read_bytes()
+
+
+def _loveda_read(name: str, data: bytes) -> Iterator[Detection]:
+    """Of label maps there are no boxes, only faults."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            mode, size, labels = image.mode, image.size, np.asarray(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise Fault("label-unreadable", f"no PNG that can be read ({error})") from None
+    if mode != "L":
+        raise Fault("label-unreadable", f"of mode {mode}, where one channel of 8 bits is meant")
+    if size != LOVEDA_SIZE:
+        (wide, high), (w, h) = size, LOVEDA_SIZE
+        raise Fault("size", f"{wide}x{high} px, where {w}x{h} are meant")
+    if labels.max() >= LOVEDA_CLASSES:
+        raise Fault(
+            "label-value", f"value {labels.max()}, where 0 to {LOVEDA_CLASSES - 1} are meant"
+        )
+    yield from ()
+
+
 FORMS = {
-    "DOTA server": Form(_dota_names, _dota_write, _dota_read),
-    "Gaofen challenge server": Form(_fair1m_names, _fair1m_write, _fair1m_read),
+    "DOTA server": Form(_boxes, _dota_names, _dota_write, _dota_read),
+    "Gaofen challenge server": Form(_boxes, _fair1m_names, _fair1m_write, _fair1m_read),
+    "LoveDA server": Form(_loveda_gather, _loveda_names, _loveda_write, _loveda_read),
 }
 
 

@@ -1,5 +1,7 @@
 """A backbone inside an OpenMMLab model: made by a seed, then its weights, with a report."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,35 @@ def build_backbone(
         sha256=weights["sha256"],
     )
     return backbone, report
+
+
+def built_around(body: nn.Module, build: Callable[[], Any], head_seed: int, frozen: bool) -> Any:
+    """A library's model with our backbone in the place of the one that it was built with.
+
+    Head and neck are drawn from a seed of their own just before they are used, so that every recipe
+    gets the same ones.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(head_seed)
+        model = build()
+        model.init_weights()
+    model.backbone = body
+    model.init_weights = _in_place
+    if frozen:
+        body.requires_grad_(False)
+        # It keeps its statistics too: it stays in evaluation mode, whatever the model's.
+        body.train = partial(_stay, body)  # type: ignore[method-assign]
+        body.eval()
+    return model
+
+
+def _in_place() -> None:
+    """Weights are in place once the model is built; mmengine would draw anew."""
+
+
+def _stay(body: nn.Module, mode: bool = True) -> nn.Module:
+    del mode
+    return type(body).train(body, False)
 
 
 def _load_from_timm(backbone: nn.Module, name: str) -> LoadReport:

@@ -24,15 +24,19 @@ from mtp_bench.errors import UserError
 from mtp_bench.mm import checkpoints, loader
 from mtp_bench.mm.job_hook import Course, JobHook, Timings
 from mtp_bench.profiling.memory import device_peak
+from mtp_bench.store import scalars
 from mtp_bench.store.control import Control
 from mtp_bench.store.files import write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.suite.identity import seed_for
 from mtp_bench.suite.protocol import Normalisation, Protocol, Span
 from mtp_bench.suite.schema import JobFile
-from mtp_bench.tasks import pictures
+from mtp_bench.tasks import map_pictures, pictures
 from mtp_bench.tasks.task import Config as Plain
 from mtp_bench.tasks.task import Context, Judged, Role, Task
+
+STUCK = 3
+"""Validations with one and the same figure that are worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Result:
     accumulation: int
     config_sha256: str
     resumed_at: int
+    warnings: tuple[str, ...]
     device_peaks: tuple[tuple[int, int], ...]
     """Peak allocated and reserved bytes of each process on its GPU; empty on a CPU."""
 
@@ -92,7 +97,8 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         control, paths, course, {"weights": weights, "accumulation": course.accumulation}
     )
     runner.register_hook(hook, priority="LOWEST")
-    probe = weights_module.probe(model.backbone, job.spec.settings.image_size)
+    encoder = getattr(model.backbone, "encoder", model.backbone)  # of two dates
+    probe = weights_module.probe(encoder, job.spec.settings.image_size)
     if model.load_report is not None:
         print(model.load_report.summary(), flush=True)
     metric: Any = runner.val_evaluator.metrics[0]
@@ -101,7 +107,7 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
     if hook.last is None:  # resumed after the last iteration: nothing was validated in this process
         runner.val_loop.run()
     if task.settle is not None and is_main_process():
-        _draw(job, paths)
+        _draw(job, task, paths)
     if task.held_back(context):
         runner.test_evaluator.metrics[0].folder = paths.predictions
         runner.test()
@@ -120,18 +126,35 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
         accumulation=course.accumulation,
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         resumed_at=found[1] if found else 0,
+        warnings=_warnings(job, task, paths, judged),
         device_peaks=tuple(peak for peak in all_gather_object(device_peak()) if peak),
     )
 
 
-def _draw(job: JobFile, paths: JobPaths) -> None:
+def _draw(job: JobFile, task: Task, paths: JobPaths) -> None:
     """Each process has written its predictions before any had figures. A job needs no pictures."""
     files = [paths.predictions / f"test.{rank}.jsonl" for rank in range(job.resources.processes)]
     try:
-        there = [path for path in files if path.is_file()]
-        pictures.draw_worst(job.spec, job.roots, there, paths.pictures)
+        if task.scope == "mmseg":
+            folder = paths.predictions / "test"
+            map_pictures.draw_worst(job.spec, job.roots, folder, paths.pictures)
+        else:
+            there = [path for path in files if path.is_file()]
+            pictures.draw_worst(job.spec, job.roots, there, paths.pictures)
     except Exception as error:  # whatever it is must not cost the record
         print(f"{job.id}: drew no pictures ({first_line(error)})", flush=True)
+
+
+def _warnings(job: JobFile, task: Task, paths: JobPaths, judged: Judged | None) -> tuple[str, ...]:
+    """What a reader of the figures should know of this training."""
+    found = []
+    if task.least_batch > 1 and job.resources.processes > 1 and job.resources.device == "cpu":
+        found.append("batch norm counted over each process's own pictures: on a CPU it cannot else")
+    name = judged.primary if judged else ""
+    curve = [row[name] for row in scalars.read(paths.scalars) if name in row]
+    if len(curve) >= STUCK and len(set(curve[-STUCK:])) == 1:
+        found.append(f"{name} is {curve[-1]:g} in each of the last {STUCK} validations")
+    return tuple(found)
 
 
 def _check_device(job: JobFile) -> None:
@@ -171,7 +194,8 @@ def context_of(job: JobFile, source: dict[str, Any] | None) -> Context:
         "weights": source,
         **backbones.for_task(spec.backbone, spec.task),
     }
-    return Context(spec, card_of(spec.dataset), job.roots, backbone, normalisation, seeds)
+    sync = job.resources.processes > 1 and job.resources.device == "cuda"
+    return Context(spec, card_of(spec.dataset), job.roots, backbone, normalisation, seeds, sync)
 
 
 def _split(job: JobFile) -> tuple[int, int]:
@@ -195,6 +219,11 @@ def make_config(
     protocol = job.spec.settings
     train = task.dataset(context, "train")
     micro, accumulation = _split(job)
+    if micro < task.least_batch and not context.sync_norm:
+        raise UserError(
+            f"{job.id}: {micro} picture at once leaves its batch norm one value of each: give "
+            f"--micro-batch {task.least_batch} or more"
+        )
     epoch = math.ceil(data.train_images / protocol.batch_size)
     total = _iterations(protocol.length, epoch)
     course = Course(

@@ -13,15 +13,19 @@ MODULES = (
     "mtp_bench.mm.detector",
     "mtp_bench.mm.draws",
     "mtp_bench.mm.finetune",
+    "mtp_bench.mm.masks",
     "mtp_bench.mm.optim",
     "mtp_bench.mm.predictions",
     "mtp_bench.mm.sampling",
     "mtp_bench.mm.schedule",
+    "mtp_bench.mm.segmentor",
     "mtp_bench.mm.standalone",
     "mtp_bench.profiling.machine",
+    "mtp_bench.tasks.change_detection",
     "mtp_bench.tasks.classification",
     "mtp_bench.tasks.detection",
     "mtp_bench.tasks.rotated_detection",
+    "mtp_bench.tasks.segmentation",
     "matplotlib.pyplot",  # mmengine's visualizer, which every Runner makes
     "mmcv.ops",  # named in the environment that every Runner looks at
     "torch._dynamo",  # torch's optimizers, at the first step

@@ -69,6 +69,10 @@ class Gathering:
         whole = Detections(boxes, labels, scores)
         return Scene(split, key, size, len(tiles), whole, next(truths, None))
 
+    def keeper(self, folder: Path, role: str, rank: int) -> "Kept":
+        """Where the detections of whole scenes go."""
+        return Kept(folder, role, rank)
+
 
 def _extent(tiles: Sequence[dict[str, Any]]) -> tuple[int, int]:
     """Where nothing tells a scene's size: what its tiles cover."""

@@ -51,7 +51,11 @@ def _title(head: Head, table: Table) -> str:
 def _judged_on(head: Head) -> str:
     """The split, where it depends on who judges."""
     card = card_of(head.dataset)
-    if card is None or card.judged_here is None:
+    if card is None or card.metric is None:
+        return ""
+    if card.metric.tested and head.metric == card.metric.name:
+        return card.metric.tested
+    if card.judged_here is None:
         return ""
     if head.metric == card.judged_here.name:
         return HERE

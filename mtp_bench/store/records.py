@@ -164,7 +164,9 @@ def write_record(folder: Path, record: Record, details: dict[str, Any]) -> None:
     make_folder(folder)
     text = json.dumps(details, sort_keys=True, separators=(",", ":"))
     write_atomically(folder / f"{record.job}.details.json", text)
-    write_atomically(folder / f"{record.job}.json", record.model_dump_json())
+    data = record.model_dump(mode="json")
+    data["spec"] = record.spec.model_dump(mode="json", exclude_defaults=True)  # as it is hashed
+    write_atomically(folder / f"{record.job}.json", json.dumps(data, separators=(",", ":")))
 
 
 def record_paths(folder: Path) -> Iterator[Path]:

@@ -54,6 +54,15 @@ class Detector(Model):
     """Side of an anchor in strides; RetinaNet has its own."""
 
 
+class Decoder(Model):
+    """What makes a label map of a backbone's feature maps."""
+
+    kind: Literal["upernet", "unet"]
+    channels: Count = 512
+    """Of UperNet; of the first of UNet's four blocks, each of which has half of the one before."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
 class Tiling(Model):
     """How scenes are cut, where not as the dataset's card says."""
 
@@ -78,6 +87,9 @@ class TestSettings(Model):
     resize: Count | None = None
     """Short edge before the centre crop of ``image_size``; null: resize straight to it."""
     batch_size: Count = 64
+    stride: Count | None = None
+    """Of label maps: pictures stay as large as they are, and windows of ``image_size`` slide over
+    them, so far apart; what overlaps is averaged. Null: pictures are resized to ``image_size``."""
 
     @model_validator(mode="after")
     def _covers(self) -> Self:
@@ -110,9 +122,12 @@ class Protocol(Model):
     schedule_step: Literal["iteration", "epoch"] = "iteration"
     """How often the schedule after the warm-up moves."""
     clip_norm: Positive | None = None
-    augmentation: Literal["randaugment", "dihedral", "flip", "flips", "flips_rotate", "none"]
+    augmentation: Literal[
+        "randaugment", "dihedral", "flip", "flips", "flips_rotate", "scale_crop", "pairs", "none"
+    ]
     """Of classification the first two. Of boxes ``flip``: left and right; ``flips``: also up and
-    down and both; ``flips_rotate``: and by any angle."""
+    down and both; ``flips_rotate``: and by any angle. Of label maps ``flips``; of one picture
+    ``scale_crop``, of two ``pairs``: as MTP has them."""
     right_angles: tuple[str, ...] = ()
     """With ``flips_rotate``: pictures with these classes are turned by quarters alone."""
     mean: RGB | None = None
@@ -126,6 +141,7 @@ class Protocol(Model):
     train_fraction: Fraction = 1.0
     """Share of each class's training images, for few-label studies; of detection of all images."""
     detector: Detector | None = None
+    decoder: Decoder | None = None
     checkpointing: bool = False
     """Activations of the backbone are computed again in the backward pass: less memory."""
     tiling: Tiling | None = None

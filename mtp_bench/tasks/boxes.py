@@ -1,13 +1,9 @@
 """What horizontal and rotated detection share: the model's config, the data's, what is kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
-
-import numpy as np
 
 from mtp_bench.datasets import loading
 from mtp_bench.datasets.access import Progress
-from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.samples import DataFacts
 from mtp_bench.errors import UserError, nearest
 from mtp_bench.metrics.boxes import Truths
@@ -23,7 +19,6 @@ ROTATE = {
     "prob": 0.5,
     "angle_range": 180,
 }
-Metrics = dict[str, tuple[float, str, bool]]
 
 
 def model(context: Context, kind: Kind) -> Config:
@@ -107,13 +102,7 @@ def _prepare(spec: JobSpec, roots: Roots, workers: int, progress: Progress | Non
 
 
 def _check(spec: JobSpec, roots: Roots) -> None:
-    loaded = loading.load(loading.source_of(spec, roots))
-    for split in loaded.roles.server:
-        if split not in loaded.prepared.splits:
-            raise UserError(
-                f"{spec.dataset}: the {split} split, which {loaded.card.server} judges, has no "
-                "picture: put it there, or set 'train_on_val: false' to be judged here on val"
-            )
+    loading.check_server(loading.load(loading.source_of(spec, roots)))
 
 
 def _facts(context: Context) -> DataFacts:
@@ -131,37 +120,3 @@ def truths_of(scene: Scene) -> Truths:
     if objects is None:
         raise ValueError(f"{scene.key}: has no truths to be judged by")
     return Truths(objects.boxes, objects.labels, objects.difficult)
-
-
-def held_back(context: Context) -> bool:
-    """Whether the labels of test are a server's, and this job leaves judging to it."""
-    return bool(loading.roles(context.card, context.spec.settings.train_on_val).server)
-
-
-def per_class(values: Iterable[float], classes: tuple[str, ...]) -> dict[str, float | None]:
-    """Figures by class; None for one that no test object has."""
-    return {
-        name: None if np.isnan(value) else float(value)
-        for name, value in zip(classes, values, strict=True)
-    }
-
-
-def known(card: Card, figures: Mapping[str, float], primary: str) -> Metrics:
-    """Figures as metrics, without those that nothing in the test split tells of.
-
-    Raises:
-        UserError: where the primary one is among those.
-    """
-    metrics = {name: (value, "%", True) for name, value in figures.items() if value == value}
-    if primary in figures and primary not in metrics:
-        raise UserError(f"{card.name}: no test picture has an object that counts: nothing to judge")
-    return metrics
-
-
-def warnings(card: Card, absent: Sequence[str]) -> tuple[str, ...]:
-    """The classes that a mean leaves out, named."""
-    if not absent:
-        return ()
-    count = len(card.classes)
-    of = f"{count - len(absent)} of {count} classes"
-    return (f"{card.name}: the mean is over {of}: no test object of {', '.join(absent)}",)

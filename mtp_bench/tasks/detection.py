@@ -8,7 +8,7 @@ from mtp_bench.metrics.ap import SceneStats, figures
 from mtp_bench.metrics.boxes import Detections
 from mtp_bench.metrics.horizontal_ap import CocoScene, coco_figures, coco_scene, voc_scene
 from mtp_bench.suite.schema import JobSpec
-from mtp_bench.tasks import boxes
+from mtp_bench.tasks import boxes, judging
 from mtp_bench.tasks.task import Config, Context, Judged, Role, Scene, Task
 
 DETAILS = ("AR@1", "AR@10")
@@ -58,18 +58,25 @@ def judge(spec: JobSpec, card: Card, scenes: Sequence[Stats]) -> Judged:
     metrics["mAP_voc07"] = figures(voc, card.classes).mean
     metrics["mAP_voc_area"] = figures(voc, card.classes, eleven_points=False).mean
     per_class = {
-        f"per_class_{name}": boxes.per_class(values, card.classes)
+        f"per_class_{name}": judging.per_class(values, card.classes)
         for name, values in coco.per_class.items()
     }
     absent = [name for name, value in per_class["per_class_AP50"].items() if value is None]
     return Judged(
-        metrics=boxes.known(card, metrics, card.primary.name),
+        metrics=judging.known(card, metrics, card.primary.name),
         details=details | per_class,
         primary=card.primary.name,
-        warnings=boxes.warnings(card, absent),
+        warnings=judging.warnings(card, absent),
     )
 
 
 TASK = Task(
-    model, dataset, judge, boxes.DATA, collate="pseudo_collate", scope="mmdet", settle=settle
+    model,
+    dataset,
+    judge,
+    boxes.DATA,
+    collate="pseudo_collate",
+    scope="mmdet",
+    settle=settle,
+    units="mtp_bench.mm.scenes.Gathering",
 )

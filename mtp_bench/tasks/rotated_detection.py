@@ -9,7 +9,7 @@ from mtp_bench.metrics import merging, rotated_ap
 from mtp_bench.metrics.ap import SceneStats, figures
 from mtp_bench.metrics.boxes import Detections, corners
 from mtp_bench.suite.schema import JobSpec
-from mtp_bench.tasks import boxes
+from mtp_bench.tasks import boxes, judging
 from mtp_bench.tasks.detectors import ROTATED_NMS
 from mtp_bench.tasks.task import Config, Context, Judged, Role, Scene, Task
 
@@ -53,15 +53,15 @@ def judge(spec: JobSpec, card: Card, scenes: Sequence[Stats]) -> Judged:
     here = (card.judged_here or card.primary).name
     means = {f"{KIT}{seen}": kit.mean, f"{MMROTATE}{seen}": like_mmrotate.mean}
     return Judged(
-        metrics=boxes.known(card, means, here),
+        metrics=judging.known(card, means, here),
         details={
             "scenes": len(scenes),
-            f"per_class_{KIT}{seen}": boxes.per_class(kit.ap, card.classes),
-            f"per_class_{MMROTATE}{seen}": boxes.per_class(like_mmrotate.ap, card.classes),
+            f"per_class_{KIT}{seen}": judging.per_class(kit.ap, card.classes),
+            f"per_class_{MMROTATE}{seen}": judging.per_class(like_mmrotate.ap, card.classes),
         },
         primary=card.primary.name if roles.server else here,
         awaiting=card.server if roles.server else None,
-        warnings=boxes.warnings(card, kit.left_out),
+        warnings=judging.warnings(card, kit.left_out),
     )
 
 
@@ -73,5 +73,6 @@ TASK = Task(
     collate="pseudo_collate",
     scope="mmdet",
     settle=settle,
-    held_back=boxes.held_back,
+    units="mtp_bench.mm.scenes.Gathering",
+    held_back=judging.held_back,
 )

@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mtp_bench.datasets.access import Progress
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.samples import DataFacts, Objects
@@ -25,6 +28,8 @@ class Context:
     """Arguments of ``mm.backbone.build_backbone``."""
     normalisation: Normalisation
     seeds: dict[str, int]
+    sync_norm: bool = False
+    """Whether batch norm counts over all processes: it can on GPUs alone."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,18 @@ class Scene:
     """None where the labels are held back."""
 
 
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """What was predicted of one test sample of a dataset with label maps."""
+
+    split: str
+    name: str
+    predicted: NDArray[np.uint8]
+    """(height, width) classes."""
+    truth: NDArray[np.uint8] | None
+    """The same, ``IGNORE`` where nothing counts; None where the labels are held back."""
+
+
 Role = Literal["train", "test", "server"]
 
 
@@ -81,8 +98,12 @@ class Task:
     """mmengine's name for how samples become a batch."""
     scope: str
     """mmengine's default scope: the library whose models the config names."""
-    settle: Callable[[Card, Scene], tuple[Any, Detections]] | None = None
-    """A scene, as soon as all its tiles are there, to what ``judge`` needs of it and what is kept;
-    None where predictions go to ``judge`` as they are."""
+    settle: Callable[[Card, Any], tuple[Any, Any]] | None = None
+    """A ``Scene`` or ``LabelMap``, as soon as it is whole, to what ``judge`` needs of it and what
+    is kept; None where predictions go to ``judge`` as they are."""
+    units: str = ""
+    """The class in ``mm`` that makes those of predicted samples."""
     held_back: Callable[[Context], bool] = field(default=lambda _: False)
     """Whether there is a split to predict for a server."""
+    least_batch: int = 1
+    """Pictures that a process must take at once, for its batch norm has one value of each else."""

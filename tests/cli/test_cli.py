@@ -67,7 +67,7 @@ def test_run_refuses_to_start_what_cannot_end() -> None:
 def test_a_dry_run_starts_nothing() -> None:
     result = call("run", str(SUITES / "demo.yaml"), "--dry-run")
     assert result.exit_code == 0
-    assert "12 fine-tuning" in result.stdout
+    assert "24 fine-tuning" in result.stdout
     assert [path.as_posix() for path in Path().rglob("*.*")] == ["results/demo/plan.json"]
 
 

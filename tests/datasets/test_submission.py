@@ -12,16 +12,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mtp_bench import catalog
-from mtp_bench.datasets.cards import dior_r, dota_v1, dota_v2, fair1m
+from mtp_bench.datasets.cards import dior_r, dota_v1, dota_v2, fair1m, loveda
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.formats import fair1m_xml
 from mtp_bench.datasets.samples import Item
-from mtp_bench.datasets.submission import FORMS, Scenes, Told, check, make, read_scenes
+from mtp_bench.datasets.submission import (
+    FORMS,
+    Scenes,
+    Told,
+    check,
+    gather,
+    make,
+    read_scenes,
+)
 from mtp_bench.errors import UserError
+from mtp_bench.store.paths import JobPaths
 
-DOTA, FAIR1M = dota_v1.CARD, fair1m.CARD
+DOTA, FAIR1M, LOVEDA = dota_v1.CARD, fair1m.CARD, loveda.CARD
 BOX, SHIP = (1.0, 2.0, 31.004, 2.0, 31.0, 12.5, 1.0, 12.5), (-3.0, 0, 9, 0, 9, 9, -3, 9)
 
 
@@ -207,6 +217,99 @@ def test_broken_fair1m_zips_are_refused_by_name(
         check(changed(data, {"test/9.xml": None, "9.xml": ""}), FAIR1M, known)
 
 
+def label_map(seed: int, size: tuple[int, int] = (1024, 1024), mode: str = "L") -> Image.Image:
+    """Classes from 0 to 6 in areas of 64 px."""
+    small = np.random.default_rng(seed).integers(0, 7, (16, 16)).astype(np.uint8)
+    return Image.fromarray(small).resize(size, Image.Resampling.NEAREST).convert(mode)
+
+
+def png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Callable[..., JobPaths]:
+    """Writes label maps as a job leaves them, and gives its paths."""
+
+    def write(*names: str, folder: str = "server") -> JobPaths:
+        paths = JobPaths(tmp_path / "run", tmp_path / "records", "job")
+        (paths.predictions / folder).mkdir(parents=True, exist_ok=True)
+        for seed, name in enumerate(names):
+            label_map(seed).save(paths.predictions / folder / f"{name}.png")
+        return paths
+
+    return write
+
+
+NAMES = ("test__Urban%2F4191", "test__Rural%2F5986")
+
+
+def test_loveda_has_a_flat_zip_of_label_maps(maps: Callable[..., JobPaths]) -> None:
+    maps("val__Rural%2F2522", folder="test")
+    scenes = gather(maps(*NAMES), LOVEDA)
+    assert list(scenes) == ["4191", "5986"]
+    data, told = make(LOVEDA, scenes)
+    assert told == Told(2, 2, 0)
+    assert make(LOVEDA, scenes)[0] == data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.namelist() == ["4191.png", "5986.png"]
+        for seed, name in enumerate(archive.namelist()):
+            with Image.open(archive.open(name)) as image:
+                assert (image.mode, image.size) == ("L", (1024, 1024))
+                assert (np.asarray(image) == np.asarray(label_map(seed))).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "LoveDA: no predictions, where the LoveDA server judges test"),
+        (("val__Rural%2F1",), "LoveDA: only val is predicted, where the LoveDA server judges test"),
+        (("test__Rural%2F7", "test__Urban%2F7"), "image 7 stands twice: .*Rural%2F7.png"),
+        (("test__Rural%2F..",), r"'\.\.' is no name that is safe in a zip"),
+        (("test__Rural%2Fa%250Ab",), "'a%0Ab' is no name that is safe in a zip"),
+    ],
+)
+def test_label_maps_that_make_no_zip(
+    names: tuple[str, ...], message: str, maps: Callable[..., JobPaths]
+) -> None:
+    with pytest.raises(UserError, match=message):
+        gather(maps(*names), LOVEDA)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "4191.png: is missing"),
+        (b"no picture", "4191.png: no PNG that can be read"),
+        (png(label_map(0))[:999], "4191.png: no PNG that can be read"),
+        (png(label_map(0, (512, 1024))), "4191.png: 512x1024 px, where 1024x1024 are meant"),
+        (png(label_map(0, mode="RGB")), "4191.png: of mode RGB, where one channel of 8 bits is"),
+        (png(label_map(0, mode="P")), "4191.png: of mode P, where one channel of 8 bits is meant"),
+        (png(label_map(0, mode="I;16")), "4191.png: of mode I;16, where one channel of 8 bits"),
+        (png(label_map(0).point(range(1, 257))), "4191.png: value 7, where 0 to 6 are meant"),
+    ],
+)
+def test_broken_loveda_zips_are_refused_by_name(
+    content: bytes | None, message: str, maps: Callable[..., JobPaths]
+) -> None:
+    scenes = gather(maps(*NAMES), LOVEDA)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("5986.png", png(label_map(1)))
+        if content is not None:
+            archive.writestr("4191.png", content)
+    with pytest.raises(UserError) as refused:
+        check(stream, LOVEDA, scenes)
+    assert len(refused.value.lines) == 1
+    assert refused.value.lines[0].startswith(message)
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("Rural/4191.png", png(label_map(0)))
+    with pytest.raises(UserError, match=r"'Rural/4191\.png': does not belong there"):
+        check(stream, LOVEDA, scenes)
+
+
 def test_what_a_server_judges_has_a_format_and_a_figure_here() -> None:
     cards = [catalog.load("dataset", n) for n, e in catalog.DATASETS.items() if e.target]
     servers = {card.name: card.server for card in cards if card.server is not None}
@@ -214,6 +317,7 @@ def test_what_a_server_judges_has_a_format_and_a_figure_here() -> None:
         "DOTA-v1.0": "DOTA server",
         "DOTA-v2.0": "DOTA server",
         "FAIR1M-2.0": "Gaofen challenge server",
+        "LoveDA": "LoveDA server",
     }
     assert set(servers.values()) == set(FORMS)
     for card in cards:

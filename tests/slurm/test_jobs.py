@@ -231,5 +231,7 @@ def test_the_demo_gives_the_board_that_it_gives_here(tmp_path: Path, cluster: Cl
         "RESISC45",
         "DIOR",
         "DIOR-R",
+        "LoveDA",
+        "LEVIR-CD",
     ]
     assert boards[0] == boards[1]

@@ -275,3 +275,46 @@ def test_a_setting_at_its_default_is_no_part_of_the_id(tmp_path: Path) -> None:
     assert [job.id for job in plain] == [job.id for job in said]
     other = plan_of(f"{SUITE}overrides: [{{set: {{checkpointing: true}}}}]\n", tmp_path).jobs
     assert {job.id for job in other}.isdisjoint(job.id for job in plain)
+
+
+# Image, batch, augmentation, length, validations, test, decoder, lr of ViT.
+MAPS = {
+    "SpaceNet-v1": (384, 8, "scale_crop", {"iterations": 80000}, {"iterations": 20000}, 384, 256),
+    "LoveDA": (512, 8, "scale_crop", {"iterations": 80000}, {"iterations": 20000}, 512, 384),
+    "OSCD": (224, 32, "pairs", {"epochs": 100}, {"epochs": 20}, 224, None),
+    "WHU-CD": (256, 32, "pairs", {"epochs": 200}, {"epochs": 40}, 256, None),
+    "LEVIR-CD": (256, 32, "pairs", {"epochs": 150}, {"epochs": 30}, 256, None),
+    "SVCD": (256, 32, "pairs", {"epochs": 200}, {"epochs": 40}, 256, None),
+}
+
+
+@pytest.mark.parametrize("dataset", MAPS)
+def test_paper_settings_of_label_maps_are_those_of_the_release(dataset: str) -> None:
+    jobs = select(make_plan(load_suite(SUITES / "full.yaml")), [f"dataset={dataset}"]).jobs
+    assert len(jobs) == 6
+    for job in jobs:
+        p = job.spec.settings
+        length, often = (s.model_dump(exclude_none=True) for s in (p.length, p.validate_every))
+        found = (p.image_size, p.batch_size, p.augmentation, length, often, p.test.image_size)
+        assert (*found, p.test.stride) == MAPS[dataset]
+        vit = job.spec.backbone.startswith("vit")
+        assert (p.lr, p.layer_decay, p.drop_path) == (
+            (6e-5, 0.9, 0.3) if vit else (2e-5, None, 0.2)
+        )
+        assert (p.schedule, p.warmup_start, p.clip_norm, p.weight_decay) == (
+            "cosine",
+            1e-6,
+            None,
+            0.05,
+        )
+        assert p.warmup is not None
+        segments = job.spec.task == "segmentation"
+        warm = {"iterations": 1500} if segments else {"epochs": 5}
+        assert p.warmup.model_dump(exclude_none=True) == warm
+        assert p.schedule_step == ("iteration" if segments else "epoch")
+        assert p.decoder is not None
+        assert (p.decoder.kind, p.decoder.channels, p.decoder.dropout) == (
+            "upernet" if segments else "unet",
+            512,
+            0.1,
+        )

@@ -95,6 +95,8 @@ class MetricCard:
     unit: str
     higher_is_better: bool
     definition: str
+    tested: str = ""
+    """On what, where that moves the figure: it then stands in the column's head."""
 
 
 OVERALL_ACCURACY = MetricCard(
@@ -117,7 +119,7 @@ MAP_KIT = MetricCard(
 def f1_changed(tested: str) -> MetricCard:
     """The figure of change detection; ``tested`` says on what, which moves it by a point."""
     how = "F1 of the class 'changed' from one confusion matrix over all test pixels"
-    return MetricCard("F1", "%", True, f"{how}, {tested}, last checkpoint")
+    return MetricCard("F1_changed", "%", True, f"{how}, {tested}, last checkpoint", tested)
 
 
 @dataclass(frozen=True)

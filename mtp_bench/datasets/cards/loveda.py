@@ -24,6 +24,14 @@ CARD = Card(
         definition="mean IoU of the seven classes, background included, on test as the evaluation "
         "server gives it, last checkpoint",
     ),
+    server="LoveDA server",
+    judged_here=MetricCard(
+        name="mIoU_val",
+        unit="%",
+        higher_is_better=True,
+        definition="mean IoU of the seven classes, background included, on val, computed here; not "
+        "the server's figure",
+    ),
     reader="mtp_bench.datasets.formats.loveda:READER",
     layouts=(".", "LoveDA", "loveda"),
     layout="{Train,Val,Test}/{Rural,Urban}/{images_png,masks_png}/<n>.png; Test has no masks",
