@@ -150,8 +150,10 @@ def _warnings(job: JobFile, task: Task, paths: JobPaths, judged: Judged | None) 
     found = []
     if task.least_batch > 1 and job.resources.processes > 1 and job.resources.device == "cpu":
         found.append("batch norm counted over each process's own pictures: on a CPU it cannot else")
-    name = judged.primary if judged else ""
-    curve = [row[name] for row in scalars.read(paths.scalars) if name in row]
+    rows = list(scalars.read(paths.scalars))
+    names = (judged.primary, *judged.metrics) if judged else ()  # a server's is on no curve
+    name = next((name for name in names if any(name in row for row in rows)), "")
+    curve = [row[name] for row in rows if name in row]
     if len(curve) >= STUCK and len(set(curve[-STUCK:])) == 1:
         found.append(f"{name} is {curve[-1]:g} in each of the last {STUCK} validations")
     return tuple(found)

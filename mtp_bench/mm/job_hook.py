@@ -204,6 +204,7 @@ class JobHook(Hook):
     def before_val(self, runner: Any) -> None:
         """Making a loader's iterator takes a number from torch's generator, unseen by training."""
         self._before_test = checkpoints.generator_states()
+        _share_statistics(runner.model)
 
     def after_val(self, runner: Any) -> None:
         checkpoints.restore_generators(self._before_test)
@@ -261,6 +262,14 @@ class JobHook(Hook):
             "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
         scalars.write_progress(self._paths.progress, progress)
+
+
+def _share_statistics(model: torch.nn.Module) -> None:
+    """Running means of batch norm, which on CPUs each process has of its own, become one."""
+    if get_world_size() > 1:
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                all_reduce(buffer, "mean")
 
 
 def _agreed(*flags: bool) -> tuple[bool, ...]:

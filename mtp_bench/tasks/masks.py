@@ -146,7 +146,8 @@ def label_histogram(loaded: Loaded) -> dict[str, int]:
     """
     card, counts = loaded.card, Counter[int]()
     samples = [s for split in loaded.by_split("train").values() for s in split if s.mask]
-    for sample in samples[:: max(1, len(samples) // LOOKED_AT)][:LOOKED_AT]:
+    seen = samples[:: max(1, len(samples) // LOOKED_AT)][:LOOKED_AT]
+    for sample in seen:
         values, pixels = np.unique(labels_of(sample), return_counts=True)
         counts.update(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
     strange = sorted(set(counts) - {*range(len(card.classes)), IGNORE})
@@ -156,7 +157,7 @@ def label_histogram(loaded: Loaded) -> dict[str, int]:
             f"{loaded.folder}, prepare again"
         )
     if not set(counts) - {IGNORE}:
-        raise UserError(f"{card.name}: every pixel of {len(samples)} training labels is ignored")
+        raise UserError(f"{card.name}: every pixel of {len(seen)} training labels is ignored")
     named = {name: counts[label] for label, name in enumerate(card.classes)}
     return {**named, "ignored": counts[IGNORE]}
 
