@@ -30,7 +30,7 @@ from mtp_bench.store.files import write_atomically
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.suite.identity import seed_for
 from mtp_bench.suite.protocol import Normalisation, Protocol, Span
-from mtp_bench.suite.schema import JobFile
+from mtp_bench.suite.schema import JobFile, JobSpec
 from mtp_bench.tasks import map_pictures, pictures
 from mtp_bench.tasks.task import Config as Plain
 from mtp_bench.tasks.task import Context, Judged, Role, Task
@@ -194,10 +194,24 @@ def context_of(job: JobFile, source: dict[str, Any] | None) -> Context:
         "checkpointing": protocol.checkpointing,
         "seed": seeds["backbone"],
         "weights": source,
-        **backbones.for_task(spec.backbone, spec.task),
+        **_options(spec),
     }
     sync = job.resources.processes > 1 and job.resources.device == "cuda"
     return Context(spec, card_of(spec.dataset), job.roots, backbone, normalisation, seeds, sync)
+
+
+def _options(spec: JobSpec) -> dict[str, Any]:
+    """What the task, or the protocol, makes of the backbone."""
+    usual = backbones.for_task(spec.backbone, spec.task)
+    if not spec.settings.pyramid:
+        return usual
+    strides = backbones.for_task(spec.backbone, "segmentation")
+    if spec.task != "change_detection" or strides == usual:
+        raise UserError(
+            f"{spec.dataset}, {spec.backbone}: 'pyramid' is for change detection with a plain "
+            "transformer, whose maps have one stride else"
+        )
+    return strides
 
 
 def _split(job: JobFile) -> tuple[int, int]:

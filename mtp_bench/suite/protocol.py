@@ -142,6 +142,9 @@ class Protocol(Model):
     """Share of each class's training images, for few-label studies; of detection of all images."""
     detector: Detector | None = None
     decoder: Decoder | None = None
+    pyramid: bool = False
+    """Of change detection with a plain transformer: four strides, as segmentation has them, where
+    the published maps have one."""
     checkpointing: bool = False
     """Activations of the backbone are computed again in the backward pass: less memory."""
     tiling: Tiling | None = None

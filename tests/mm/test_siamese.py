@@ -14,6 +14,13 @@ from torch.nn.functional import interpolate
 
 from mtp_bench.backbones import create, torchvision_shim
 from mtp_bench.backbones.weights import probe
+from mtp_bench.errors import UserError
+from mtp_bench.mm.backbone import build_backbone
+from mtp_bench.mm.finetune import context_of
+from mtp_bench.suite.identity import job_id
+from mtp_bench.suite.schema import JobFile, Resources, Roots
+from mtp_bench.tasks.task import Context
+from tests import tiny_labels
 
 torchvision_shim.apply()
 
@@ -234,3 +241,30 @@ def test_each_date_is_normalised_and_turned_alone(order: str) -> None:
     values = torch.arange(6, dtype=torch.uint8)[:, None, None]
     found = plain({"inputs": [values], "data_samples": [sample]})["inputs"].flatten().tolist()
     assert found == ([2, 1, 0, 5, 4, 3] if order == "bgr" else [0, 1, 2, 3, 4, 5])
+
+
+def context(dataset: str, backbone: str, **changes: Any) -> Context:
+    spec = tiny_labels.spec_of(dataset, **changes).model_copy(update={"backbone": backbone})
+    roots = Roots(runs="", results="", data=None, weights=None, cache="")
+    made = JobFile(id=job_id(spec), spec=spec, resources=Resources(), roots=roots)
+    return context_of(made, None)
+
+
+def test_a_plain_transformer_has_one_stride_for_pairs_unless_it_is_asked() -> None:
+    published = context("LEVIR-CD", "vit_t_rvsa").backbone
+    pyramid = context("LEVIR-CD", "vit_t_rvsa", pyramid=True).backbone
+    shapes = []
+    for config in (published, pyramid):
+        body, _ = build_backbone(**config)
+        with torch.no_grad():
+            maps = body(torch.zeros(1, 3, tiny_labels.SIDE, tiny_labels.SIDE))
+        shapes.append([tiny_labels.SIDE // m.shape[-1] for m in maps])
+    assert shapes == [[16] * 4, [4, 8, 16, 32]]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "backbone"), [("LoveDA", "vit_t_rvsa"), ("LEVIR-CD", "internimage_pico")]
+)
+def test_a_pyramid_where_there_is_one_already_is_refused(dataset: str, backbone: str) -> None:
+    with pytest.raises(UserError, match="'pyramid' is for change detection with a plain"):
+        context(dataset, backbone, pyramid=True)
