@@ -187,7 +187,9 @@ def test_a_figure_that_never_moves_is_told(make_job: MakeJob) -> None:
 
 @pytest.mark.parametrize("dataset", ["LoveDA", "LEVIR-CD"])
 def test_a_frozen_backbone_stays_as_it_was(dataset: str, make_job: MakeJob) -> None:
-    bench = make_job(dataset, f"{SHORT}, {UNDROPPED[dataset]}, frozen: backbone", checkpoint_seconds=0.0)
+    bench = make_job(
+        dataset, f"{SHORT}, {UNDROPPED[dataset]}, frozen: backbone", checkpoint_seconds=0.0
+    )
     assert bench.attempt() == 0, bench.paths.log.read_text()
     compute = bench.record()["compute"]
     assert 0 < compute["trainable_parameters"] < compute["parameters"] / 2
