@@ -91,6 +91,10 @@ class Loaded:
         splits: tuple[str, ...] = getattr(self.roles, role)
         return {split: manifest.read(self.folder, split, self.root) for split in splits}
 
+    def samples(self, role: str) -> list[tuple[str, Sample]]:
+        """The same in one row, each with its split."""
+        return [(split, s) for split, samples in self.by_split(role).items() for s in samples]
+
 
 def roles(card: Card, train_on_val: bool) -> Roles:
     """As the card has them, where the labels of test are there.
@@ -149,8 +153,7 @@ def share_of(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]
 
 def training(loaded: Loaded, share: float, seed: int) -> list[Sample]:
     """What a detector is trained on."""
-    samples = (s for split in loaded.by_split("train").values() for s in split)
-    return share_of(with_objects(samples), share, seed)
+    return share_of(with_objects(s for _, s in loaded.samples("train")), share, seed)
 
 
 def facts(

@@ -82,7 +82,7 @@ class BoxImages(Dataset[dict[str, Any]]):
         if self._training:
             self.samples = loading.training(loaded, share, fraction_seed)
         else:
-            found = [(split, s) for split, all_ in loaded.by_split(role).items() for s in all_]
+            found = loaded.samples(role)
             self.samples = [sample for _, sample in found]
             self.scenes = [(split, loading.judged_as(s, self._rotated)) for split, s in found]
             if self._rotated and role == "test" and loaded.card.tiles is not None:

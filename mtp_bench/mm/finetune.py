@@ -133,12 +133,13 @@ def run(job: JobFile, paths: JobPaths, control: Control, source: dict[str, Any] 
 
 def _draw(job: JobFile, task: Task, paths: JobPaths) -> None:
     """Each process has written its predictions before any had figures. A job needs no pictures."""
-    files = [paths.predictions / f"test.{rank}.jsonl" for rank in range(job.resources.processes)]
     try:
         if task.scope == "mmseg":
             folder = paths.predictions / "test"
             map_pictures.draw_worst(job.spec, job.roots, folder, paths.pictures)
         else:
+            ranks = range(job.resources.processes)
+            files = [paths.predictions / f"test.{rank}.jsonl" for rank in ranks]
             there = [path for path in files if path.is_file()]
             pictures.draw_worst(job.spec, job.roots, there, paths.pictures)
     except Exception as error:  # whatever it is must not cost the record

@@ -44,7 +44,7 @@ class MaskImages(Dataset[dict[str, Any]]):
         if self._training:
             self.samples = training(loaded, share, fraction_seed)
         else:
-            found = [(split, s) for split, all_ in loaded.by_split(role).items() for s in all_]
+            found = loaded.samples(role)
             self.samples = [sample for _, sample in found]
             self.scenes = [(split, name_of(sample)) for split, sample in found]
         pack = PackSegInputs(META) if dates == 1 else PackPair()

@@ -3,13 +3,13 @@
 from typing import Literal
 
 from mtp_bench.datasets import loading
-from mtp_bench.datasets.access import Progress
+from mtp_bench.datasets.loading import Loaded
 from mtp_bench.datasets.samples import DataFacts
 from mtp_bench.errors import UserError, nearest
 from mtp_bench.metrics.boxes import Truths
-from mtp_bench.suite.schema import JobSpec, Roots
+from mtp_bench.tasks.common import augmentation, input_statistics, prepared_data
 from mtp_bench.tasks.detectors import DETECTORS
-from mtp_bench.tasks.task import Config, Context, Data, Role, Scene
+from mtp_bench.tasks.task import Config, Context, Role, Scene
 
 Kind = Literal["horizontal", "rotated"]
 ROTATE = {
@@ -23,14 +23,13 @@ ROTATE = {
 
 def model(context: Context, kind: Kind) -> Config:
     """The detector's config, for ``mm.detector.build``."""
-    settings, norm = context.spec.settings, context.normalisation
+    settings = context.spec.settings
     detector = settings.detector
     allowed = ["oriented_rcnn"] if kind == "rotated" else ["faster_rcnn", "retinanet"]
     if detector is None or detector.kind not in allowed:
         told = "none" if detector is None else detector.kind
         wanted = " or ".join(allowed)
         raise UserError(f"{context.card.name}: its boxes are {kind}: needs {wanted}, not {told}")
-    bgr = norm.channel_order == "bgr"
     return {
         "type": "mtp_bench.mm.detector.build",
         "backbone": context.backbone,
@@ -40,10 +39,7 @@ def model(context: Context, kind: Kind) -> Config:
         | {
             "data_preprocessor": {
                 "type": "mmdet.DetDataPreprocessor",
-                # Channels are turned round first, and then have these statistics.
-                "mean": list(norm.mean)[:: -1 if bgr else 1],
-                "std": list(norm.std)[:: -1 if bgr else 1],
-                "rgb_to_bgr": bgr,
+                **input_statistics(context.normalisation),
                 "pad_size_divisor": 32,
                 "boxtype2tensor": kind == "horizontal",
             }
@@ -65,18 +61,14 @@ def _augmentation(context: Context) -> list[Config]:
         "flips": [flips],
         "flips_rotate": [flips],
     }
-    if settings.augmentation not in steps:
-        raise UserError(
-            f"{context.card.name}: augmentation '{settings.augmentation}' is not for boxes: "
-            f"choose one of {', '.join(steps)}"
-        )
+    chosen = augmentation(context, steps, "boxes")
     if settings.augmentation != "flips_rotate":
-        return steps[settings.augmentation]
+        return chosen
     for name in settings.right_angles:
         if name not in classes:
             raise UserError(f"{context.card.name}: right_angles: {nearest(name, list(classes))}")
     turned = [classes.index(name) for name in settings.right_angles]
-    return [flips, {**ROTATE, "rect_obj_labels": turned or None}]
+    return [*chosen, {**ROTATE, "rect_obj_labels": turned or None}]
 
 
 def dataset(context: Context, role: Role, kind: Kind) -> Config:
@@ -96,22 +88,12 @@ def dataset(context: Context, role: Role, kind: Kind) -> Config:
     }
 
 
-def _prepare(spec: JobSpec, roots: Roots, workers: int, progress: Progress | None) -> None:
-    loading.source_of(spec, roots).prepare(workers=workers, progress=progress)
-    _check(spec, roots)
-
-
-def _check(spec: JobSpec, roots: Roots) -> None:
-    loading.check_server(loading.load(loading.source_of(spec, roots)))
-
-
-def _facts(context: Context) -> DataFacts:
-    loaded = loading.load(loading.source_of(context.spec, context.roots))
+def _facts(context: Context, loaded: Loaded) -> DataFacts:
     share = context.spec.settings.train_fraction
     return loading.facts(loaded, loading.training(loaded, share, context.seeds["fraction"]))
 
 
-DATA = Data(_prepare, _check, _facts)
+DATA = prepared_data(lambda *_: None, _facts)
 
 
 def truths_of(scene: Scene) -> Truths:

@@ -1,18 +1,16 @@
 """Change detection: one encoder for both dates, their difference, a UNet; F1 of change."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.metrics.confusion import Ints, figures
 from mtp_bench.suite.schema import JobSpec
 from mtp_bench.tasks import judging, masks
+from mtp_bench.tasks.common import augmentation
 from mtp_bench.tasks.task import Config, Context, Judged, Role, Task
 
 CHANGED = 1
-
-
-def model(context: Context) -> Config:
-    return masks.model(context, "unet")
 
 
 def dataset(context: Context, role: Role) -> Config:
@@ -37,7 +35,7 @@ def _augmentation(context: Context) -> list[Config]:
             {"type": f"{pairs}.PairPhotometry"},
         ],
     }
-    return masks.augmentation(context, known)
+    return augmentation(context, known, "change detection")
 
 
 def judge(spec: JobSpec, card: Card, matrices: Sequence[Ints]) -> Judged:
@@ -67,7 +65,7 @@ def judge(spec: JobSpec, card: Card, matrices: Sequence[Ints]) -> Judged:
 
 
 TASK = Task(
-    model,
+    partial(masks.model, kind="unet"),
     dataset,
     judge,
     masks.DATA,

@@ -1,6 +1,7 @@
 """Horizontal detection: Faster R-CNN or RetinaNet, judged by COCO's and VOC's average precision."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from mtp_bench.datasets.cards.card import Card
@@ -9,7 +10,7 @@ from mtp_bench.metrics.boxes import Detections
 from mtp_bench.metrics.horizontal_ap import CocoScene, coco_figures, coco_scene, voc_scene
 from mtp_bench.suite.schema import JobSpec
 from mtp_bench.tasks import boxes, judging
-from mtp_bench.tasks.task import Config, Context, Judged, Role, Scene, Task
+from mtp_bench.tasks.task import Judged, Scene, Task
 
 DETAILS = ("AR@1", "AR@10")
 """Of COCO's figures those that do not stand in the record itself."""
@@ -22,14 +23,6 @@ class Stats(NamedTuple):
     """Whether it has any object: tiles without are left out of the published figures."""
     coco: CocoScene
     voc: SceneStats
-
-
-def model(context: Context) -> Config:
-    return boxes.model(context, "horizontal")
-
-
-def dataset(context: Context, role: Role) -> Config:
-    return boxes.dataset(context, role, "horizontal")
 
 
 def settle(card: Card, scene: Scene) -> tuple[Stats | None, Detections]:
@@ -71,8 +64,8 @@ def judge(spec: JobSpec, card: Card, scenes: Sequence[Stats]) -> Judged:
 
 
 TASK = Task(
-    model,
-    dataset,
+    partial(boxes.model, kind="horizontal"),
+    partial(boxes.dataset, kind="horizontal"),
     judge,
     boxes.DATA,
     collate="pseudo_collate",

@@ -70,12 +70,11 @@ def draw_worst(spec: JobSpec, roots: Roots, predictions: Path, folder: Path) -> 
 
 
 def _found(loaded: Loaded, predictions: Path) -> Iterator[Found]:
-    for split, samples in loaded.by_split("test").items():
-        for sample in samples:
-            name = name_of(sample)
-            path = predictions / f"{split}__{name}.png"
-            if sample.mask is not None and path.is_file():
-                yield Found(sample, name, path, *wrong(labels_of(sample), _read(path)))
+    for split, sample in loaded.samples("test"):
+        name = name_of(sample)
+        path = predictions / f"{split}__{name}.png"
+        if sample.mask is not None and path.is_file():
+            yield Found(sample, name, path, *wrong(labels_of(sample), _read(path)))
 
 
 def _read(path: Path) -> Labels:
@@ -149,9 +148,8 @@ def truths_of(
     except UserError:
         return {}
     found = {}
-    for samples in loaded.by_split("test").values():
-        for sample in samples:
-            images = asked.get(tuple(path.resolve() for path in sample.images))
-            if images is not None and sample.mask is not None:
-                found[images] = labels_of(sample)
+    for _, sample in loaded.samples("test"):
+        images = asked.get(tuple(path.resolve() for path in sample.images))
+        if images is not None and sample.mask is not None:
+            found[images] = labels_of(sample)
     return found

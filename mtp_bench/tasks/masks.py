@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mtp_bench.datasets import loading
-from mtp_bench.datasets.access import Progress
 from mtp_bench.datasets.cards.card import IGNORE, Card
 from mtp_bench.datasets.loading import Loaded
 from mtp_bench.datasets.manifest import Sample
@@ -16,9 +15,9 @@ from mtp_bench.datasets.samples import DataFacts
 from mtp_bench.datasets.tiling import file_name, tile_name
 from mtp_bench.errors import UserError
 from mtp_bench.metrics.confusion import Ints, confusion
-from mtp_bench.suite.protocol import TestSettings
-from mtp_bench.suite.schema import JobSpec, Roots
-from mtp_bench.tasks.task import Config, Context, Data, LabelMap, Role
+from mtp_bench.suite.protocol import Protocol, TestSettings
+from mtp_bench.tasks.common import input_statistics, prepared_data
+from mtp_bench.tasks.task import Config, Context, LabelMap, Role
 
 LOOKED_AT = 64
 """Training labels whose values are counted before a training."""
@@ -26,13 +25,12 @@ LOOKED_AT = 64
 
 def model(context: Context, kind: str) -> Config:
     """The encoder-decoder's config, for ``mm.segmentor.build``: one date, or with ``unet`` two."""
-    settings, norm = context.spec.settings, context.normalisation
+    settings = context.spec.settings
     decoder, side = settings.decoder, settings.image_size
     if decoder is None or decoder.kind != kind:
         told = "none" if decoder is None else decoder.kind
         raise UserError(f"{context.card.name}: needs a decoder of kind {kind}, not {told}")
     dates = 2 if kind == "unet" else 1
-    bgr = norm.channel_order == "bgr"
     head: Config = {
         "num_classes": len(context.card.classes),
         "dropout_ratio": decoder.dropout,
@@ -62,10 +60,7 @@ def model(context: Context, kind: str) -> Config:
             "type": "mmseg.EncoderDecoder",
             "data_preprocessor": {
                 "type": PREPROCESSORS[dates],
-                # Channels are turned round first, and then have these statistics.
-                "mean": list(norm.mean)[:: -1 if bgr else 1],
-                "std": list(norm.std)[:: -1 if bgr else 1],
-                "rgb_to_bgr": bgr,
+                **input_statistics(context.normalisation),
                 "size": (side, side),
                 "pad_val": 0,
                 "seg_pad_val": IGNORE,
@@ -94,17 +89,6 @@ def dataset(context: Context, role: Role, steps: Sequence[Config], dates: int) -
     }
 
 
-def augmentation(context: Context, known: dict[str, list[Config]]) -> list[Config]:
-    """The steps of the protocol's augmentation. ``UserError`` for one of another task."""
-    name = context.spec.settings.augmentation
-    if name not in known:
-        raise UserError(
-            f"{context.card.name}: augmentation '{name}' is not for "
-            f"{context.card.task.replace('_', ' ')}: choose one of {', '.join(known)}"
-        )
-    return known[name]
-
-
 def settle(card: Card, found: LabelMap) -> tuple[Ints | None, NDArray[np.uint8]]:
     """A confusion matrix, where there is a truth; kept: the predicted map."""
     if found.truth is None:
@@ -112,25 +96,17 @@ def settle(card: Card, found: LabelMap) -> tuple[Ints | None, NDArray[np.uint8]]
     return confusion(found.truth, found.predicted, len(card.classes), IGNORE), found.predicted
 
 
-def _prepare(spec: JobSpec, roots: Roots, workers: int, progress: Progress | None) -> None:
-    loading.source_of(spec, roots).prepare(workers=workers, progress=progress)
-    _check(spec, roots)
-
-
-def _check(spec: JobSpec, roots: Roots) -> None:
-    loaded = loading.load(loading.source_of(spec, roots))
-    loading.check_server(loaded)
+def _check(loaded: Loaded, protocol: Protocol) -> None:
     label_histogram(loaded)
     check_test(loaded)
-    check_batches(loaded, spec.settings.test)
+    check_batches(loaded, protocol.test)
 
 
 def check_batches(loaded: Loaded, test: TestSettings) -> None:
     """Refuse windows over pictures of several sizes at once: nothing resizes them to one."""
     if test.stride is None or test.batch_size == 1 or loaded.card.task != "segmentation":
         return
-    roles = (loaded.by_split(role) for role in ("test", "server"))
-    sizes = {sample.size for splits in roles for split in splits.values() for sample in split}
+    sizes = {sample.size for role in ("test", "server") for _, sample in loaded.samples(role)}
     if len(sizes) > 1:
         raise UserError(
             f"{loaded.card.name}: its test pictures have {len(sizes)} sizes: windows with "
@@ -145,7 +121,7 @@ def label_histogram(loaded: Loaded) -> dict[str, int]:
         UserError: for a value that is no class, or where all is ignored.
     """
     card, counts = loaded.card, Counter[int]()
-    samples = [s for split in loaded.by_split("train").values() for s in split if s.mask]
+    samples = [s for _, s in loaded.samples("train") if s.mask]
     seen = samples[:: max(1, len(samples) // LOOKED_AT)][:LOOKED_AT]
     for sample in seen:
         values, pixels = np.unique(labels_of(sample), return_counts=True)
@@ -165,16 +141,13 @@ def label_histogram(loaded: Loaded) -> dict[str, int]:
 def check_test(loaded: Loaded) -> None:
     """Refuse what no figure can be made of: nothing counts, or of pairs nothing has changed."""
     card, change = loaded.card, loaded.card.task == "change_detection"
-    for samples in loaded.by_split("test").values():
-        for sample in samples:
-            labels = labels_of(sample) if sample.mask else np.array([IGNORE])
-            if (labels == 1).any() if change else (labels != IGNORE).any():
-                return
-    told = (
-        "no test pixel is 'changed': its F1 is not defined"
-        if change
-        else ("every pixel of the test labels is ignored")
-    )
+    for _, sample in loaded.samples("test"):
+        labels = labels_of(sample) if sample.mask else np.array([IGNORE])
+        if (labels == 1).any() if change else (labels != IGNORE).any():
+            return
+    told = "every pixel of the test labels is ignored"
+    if change:
+        told = "no test pixel is 'changed': its F1 is not defined"
     raise UserError(f"{card.name}: {told}: {loaded.root}")
 
 
@@ -191,16 +164,14 @@ def name_of(sample: Sample) -> str:
     return tile_name(sample.scene, sample.window)
 
 
-def _facts(context: Context) -> DataFacts:
-    loaded = loading.load(loading.source_of(context.spec, context.roots))
+def _facts(context: Context, loaded: Loaded) -> DataFacts:
     samples = training(loaded, context.spec.settings.train_fraction, context.seeds["fraction"])
     return loading.facts(loaded, samples, label_histogram(loaded))
 
 
 def training(loaded: Loaded, share: float, seed: int) -> list[Sample]:
     """What is trained on: all that has a label."""
-    samples = [s for split in loaded.by_split("train").values() for s in split if s.mask]
-    return loading.share_of(samples, share, seed)
+    return loading.share_of([s for _, s in loaded.samples("train") if s.mask], share, seed)
 
 
-DATA = Data(_prepare, _check, _facts)
+DATA = prepared_data(_check, _facts)

@@ -95,8 +95,7 @@ def _scenes(loaded: Loaded, merged: bool) -> dict[Key, tuple[Path, Objects]]:
         return {name: (images[name], objects) for name, (_, objects) in truths.items()}
     return {
         (split, loading.judged_as(sample, merged)): (sample.images[0], sample.objects)
-        for split, samples in loaded.by_split("test").items()
-        for sample in samples
+        for split, sample in loaded.samples("test")
         if sample.objects is not None
     }
 
@@ -202,8 +201,7 @@ def truths_of(spec: JobSpec, roots: Roots, images: Iterable[Path]) -> dict[Path,
     def asked(path: Path) -> Path | None:
         return wanted.get(path.resolve()) if path.name in names else None
 
-    tiles = (sample for samples in loaded.by_split("test").values() for sample in samples)
-    known = {asked(tile.images[0]): tile.objects for tile in tiles}
+    known = {asked(tile.images[0]): tile.objects for _, tile in loaded.samples("test")}
     for item in find(loaded.card, loaded.root).items:
         image = asked(item.images[0]) if item.split in loaded.roles.test else None
         if image is not None:

@@ -1,6 +1,7 @@
 """Rotated detection: Oriented R-CNN, judged on whole scenes after the DOTA kit and as mmrotate."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from mtp_bench.datasets import loading
@@ -11,7 +12,7 @@ from mtp_bench.metrics.boxes import Detections, corners
 from mtp_bench.suite.schema import JobSpec
 from mtp_bench.tasks import boxes, judging
 from mtp_bench.tasks.detectors import ROTATED_NMS
-from mtp_bench.tasks.task import Config, Context, Judged, Role, Scene, Task
+from mtp_bench.tasks.task import Judged, Scene, Task
 
 KIT, MMROTATE = "mAP_kit", "mAP_mmrotate"
 
@@ -21,14 +22,6 @@ class Stats(NamedTuple):
 
     kit: SceneStats
     mmrotate: SceneStats
-
-
-def model(context: Context) -> Config:
-    return boxes.model(context, "rotated")
-
-
-def dataset(context: Context, role: Role) -> Config:
-    return boxes.dataset(context, role, "rotated")
 
 
 def settle(card: Card, scene: Scene) -> tuple[Stats | None, Detections]:
@@ -66,8 +59,8 @@ def judge(spec: JobSpec, card: Card, scenes: Sequence[Stats]) -> Judged:
 
 
 TASK = Task(
-    model,
-    dataset,
+    partial(boxes.model, kind="rotated"),
+    partial(boxes.dataset, kind="rotated"),
     judge,
     boxes.DATA,
     collate="pseudo_collate",

@@ -1,17 +1,15 @@
 """Semantic segmentation: UperNet on windows that slide over whole pictures, judged by mean IoU."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from mtp_bench.datasets import loading
 from mtp_bench.datasets.cards.card import IGNORE, Card
 from mtp_bench.metrics.confusion import Ints, figures
 from mtp_bench.suite.schema import JobSpec
 from mtp_bench.tasks import judging, masks
+from mtp_bench.tasks.common import augmentation
 from mtp_bench.tasks.task import Config, Context, Judged, Role, Task
-
-
-def model(context: Context) -> Config:
-    return masks.model(context, "upernet")
 
 
 def dataset(context: Context, role: Role) -> Config:
@@ -49,7 +47,7 @@ def _augmentation(context: Context) -> list[Config]:
             {"type": "mmseg.PhotoMetricDistortion"},
         ],
     }
-    return masks.augmentation(context, known)
+    return augmentation(context, known, "segmentation")
 
 
 def judge(spec: JobSpec, card: Card, matrices: Sequence[Ints]) -> Judged:
@@ -75,7 +73,7 @@ def judge(spec: JobSpec, card: Card, matrices: Sequence[Ints]) -> Judged:
 
 
 TASK = Task(
-    model,
+    partial(masks.model, kind="upernet"),
     dataset,
     judge,
     masks.DATA,

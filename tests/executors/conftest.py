@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mtp_bench.executors.local import PRELOAD
+from mtp_bench.executors.local import PRELOAD, LocalExecutor
 from mtp_bench.executors.prepare import write_job
 from mtp_bench.store import scalars
 from mtp_bench.store.paths import JobPaths, job_paths
@@ -43,6 +43,15 @@ class Bench:
         process.join()
         self.exits.append(process.exitcode)
         return process.exitcode
+
+    def attempt_together(self, processes: int) -> int | None:
+        """The same by several processes at once, which the local executor starts."""
+        executor = LocalExecutor(workers=1, gpus_per_job=1)
+        executor.resources = Resources(processes=processes)
+        running = executor.start(self.paths.job_file)
+        for process in running.processes:
+            process.join(240)
+        return executor.ended(running)
 
     def record(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.paths.record.read_text())

@@ -14,7 +14,6 @@ import torch
 
 from mtp_bench import catalog
 from mtp_bench.datasets.access import miniature_root, render_missing
-from mtp_bench.executors.local import LocalExecutor
 from mtp_bench.executors.prepare import write_job
 from mtp_bench.store.paths import job_paths
 from mtp_bench.suite.load import load_suite
@@ -139,12 +138,7 @@ def test_two_processes_train_and_judge_as_one(dataset: str, make_job: MakeJob) -
     one = make_job(dataset, settings, **words)
     assert one.attempt() == 0, one.paths.log.read_text()
     two = make_job(dataset, settings, processes=2, **words)
-    executor = LocalExecutor(workers=1, gpus_per_job=1)
-    executor.resources = Resources(processes=2)
-    running = executor.start(two.paths.job_file)
-    for process in running.processes:
-        process.join(240)
-    assert executor.ended(running) == 0, two.paths.log.read_text()
+    assert two.attempt_together(2) == 0, two.paths.log.read_text()
     first, other = (bench.curve()[0] for bench in (one, two))
     assert first.keys() == other.keys() >= {"loss", "loss_rpn_cls", "loss_bbox", "lr"}
     for name, value in first.items():

@@ -16,9 +16,7 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from mtp_bench.datasets.access import miniature_root, render_missing
-from mtp_bench.executors.local import LocalExecutor
 from mtp_bench.mm import draws
-from mtp_bench.suite.schema import Resources
 from tests.executors.conftest import Bench
 from tests.executors.test_detection import MakeJob, make_job
 
@@ -123,12 +121,7 @@ def test_two_processes_train_and_judge_as_one(
     for bench in (one, halves):
         assert bench.attempt() == 0, bench.paths.log.read_text()
     two = make_job(dataset, settings, processes=2, **PLAIN)
-    executor = LocalExecutor(workers=1, gpus_per_job=1)
-    executor.resources = Resources(processes=2)
-    running = executor.start(two.paths.job_file)
-    for process in running.processes:
-        process.join(240)
-    assert executor.ended(running) == 0, two.paths.log.read_text()
+    assert two.attempt_together(2) == 0, two.paths.log.read_text()
 
     rates = [[row["lr"] for row in bench.curve() if "lr" in row] for bench in (one, two)]
     assert rates[0] == rates[1]

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from mtp_bench.executors.local import LocalExecutor
 from mtp_bench.suite.schema import Resources
 
 KILLED = -signal.SIGKILL
@@ -148,12 +147,7 @@ def test_two_processes_share_one_job(tmp_path: Path, make_bench: MakeBench) -> N
     one = make_bench(tmp_path / "one", Resources(), "drop_path: 0.0")
     assert one.attempt() == 0
     two = make_bench(tmp_path / "two", Resources(processes=2), "drop_path: 0.0")
-    executor = LocalExecutor(workers=1, gpus_per_job=1)
-    executor.resources = Resources(processes=2)
-    running = executor.start(two.paths.job_file)
-    for process in running.processes:
-        process.join(120)
-    assert executor.ended(running) == 0, two.paths.log.read_text()
+    assert two.attempt_together(2) == 0, two.paths.log.read_text()
     provenance = two.record()["provenance"]
     assert (provenance["processes"], provenance["micro_batch"]) == (2, 4)
     assert len(two.record()["attempts"]) == 1
