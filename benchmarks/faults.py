@@ -63,7 +63,10 @@ parallelism: {at_once}
 retries: 1000
 backoff: "0:01"
 """
-ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED")
+LEFT = (
+    *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+    "COMPLETING",  # its processes have ended or been told to: SLURM tidies up after it
+)
 
 
 @dataclass
@@ -74,6 +77,8 @@ class Trial:
     watcher: subprocess.Popen[bytes] | None = None
     told: Counter[str] = field(default_factory=Counter)
     doubled: list[str] = field(default_factory=list)
+    pairs: frozenset[frozenset[str]] = frozenset()
+    """Tasks of one job that were in the queue at the last look."""
 
     def call(self, *words: str, wait: bool = True) -> subprocess.Popen[bytes]:
         with (self.folder / "commands.log").open("ab") as log:
@@ -116,14 +121,23 @@ class Trial:
         return found
 
     def look(self) -> dict[str, str]:
-        """Our tasks that are running now; takes note of jobs that stand in the queue twice."""
+        """Our tasks that are running now; takes note of jobs that stand in the queue twice.
+
+        Twice is what two looks saw: a worker that said its last word may be sent out again in the
+        second that SLURM needs to see that it has ended.
+        """
         text = slurm("squeue", "--noheader", "--array", "--states=all", "--format=%i %T")
         known = self.tasks()
         rows = [line.split() for line in text.splitlines()]
-        alive = {task: state for task, state in rows if task in known and state not in ENDED}
-        for job, count in Counter(known[task] for task in alive).items():
-            if count > 1:
-                self.doubled.append(f"{job} stood {count} times in the queue")
+        alive = {task: state for task, state in rows if task in known and state not in LEFT}
+        groups: dict[str, set[str]] = {}
+        for task in alive:
+            groups.setdefault(known[task], set()).add(task)
+        pairs = frozenset(frozenset(tasks) for tasks in groups.values() if len(tasks) > 1)
+        for tasks in pairs & self.pairs:
+            states = ", ".join(f"{task} {alive[task]}" for task in sorted(tasks))
+            self.doubled.append(f"{known[min(tasks)]} stood twice in the queue: {states}")
+        self.pairs = pairs
         return {task: known[task] for task, state in alive.items() if state == "RUNNING"}
 
     def records(self) -> dict[str, Any]:

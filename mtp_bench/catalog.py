@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mtp_bench.errors import UserError, nearest
+from mtp_bench.suite.schema import JobSpec
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,11 @@ released files are known for.
 RECIPES: dict[str, Entry] = {
     "scratch": Entry("mtp_bench.recipes.scratch:prepare", {"first": True}),
     "imp": Entry("mtp_bench.recipes.imp:prepare", {"first": True}),
-    "mae": Entry(None, {"first": True, "runs_on": "Million-AID"}),
-    "mtp": Entry(None, {"runs_on": "SAMRS"}),
+    "mae": Entry("mtp_bench.recipes.mae:TASK", {"first": True, "runs_on": "Million-AID"}),
+    "mtp": Entry("mtp_bench.recipes.mtp:TASK", {"runs_on": "SAMRS"}),
 }
-"""Stages. ``runs_on``: the dataset of the stage's own training; without it, loaded only."""
+"""Stages. ``runs_on``: the dataset of the stage's own training, whose ``Task`` is the target;
+without it, loaded only."""
 
 TASKS: dict[str, Entry] = {
     "classification": Entry(
@@ -250,6 +252,11 @@ def load(kind: str, name: str) -> Any:
     if entry.target is None:
         raise UserError(f"{kind} '{name}' is not part of this version of mtp-bench")
     return resolve(entry.target)
+
+
+def training_of(spec: JobSpec) -> Any:
+    """The ``Task`` that a job trains: of a pretrain job its stage's."""
+    return load("recipe stage", spec.stage) if spec.stage else load("task", spec.task)
 
 
 def resolve(target: str) -> Any:

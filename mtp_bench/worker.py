@@ -182,10 +182,10 @@ def _run(job: JobFile, paths: JobPaths, control: Control) -> tuple[Any, Any]:
         torch.set_num_threads(job.resources.threads)
     source_of = importlib.import_module("mtp_bench.recipes.start").source_of
     memory = importlib.import_module("mtp_bench.profiling.memory")
-    finetune = importlib.import_module("mtp_bench.mm.finetune")
-    source = finetune.source_fields(source_of(job.spec, job.roots))
+    training = importlib.import_module("mtp_bench.mm.training")
+    source = training.source_fields(source_of(job.spec, job.roots))
     with memory.RssPeak().watching() as peak:
-        result = finetune.run(job, paths, control, source)
+        result = training.run(job, paths, control, source)
     allocated = tuple(peak_of[0] for peak_of in result.device_peaks)
     reserved = tuple(peak_of[1] for peak_of in result.device_peaks)
     return result, records.Memory(
@@ -207,7 +207,6 @@ def _record(
     trained = sum(times.train_seconds)
     *before, last = state.attempts
     last = last.model_copy(update={"from_iteration": result.resumed_at})
-    card = catalog.load("dataset", job.spec.dataset)
     record = records.Record(
         job=job.id,
         spec=job.spec,
@@ -234,17 +233,19 @@ def _record(
         attempts=(*before, last),
         warnings=(*_of_classes(job, result), *result.warnings),
         finished=states.now(),
+        artifact=result.artifact,
     )
     report = result.load_report
     details = {
         "job": job.id,
         "load_report": report.as_json() if report else None,
         "split_source": result.data.split_source,
-        "metric_definition": _definition(card, result.judged.primary),
+        **_definition(job, result.judged.primary),
         "resources": job.resources.model_dump(),
         "packages": packages(),
         **({"training_label_pixels": result.data.labels} if result.data.labels else {}),
         **result.judged.details,
+        **({"conflict": result.details} if result.details else {}),
     }
     return record, details
 
@@ -254,9 +255,14 @@ def _of_classes(job: JobFile, result: Any) -> tuple[str, ...]:
     return () if job.spec.data == "miniature" else tuple(result.judged.warnings)
 
 
-def _definition(card: Any, name: str) -> str:
+def _definition(job: JobFile, name: str) -> dict[str, str]:
+    """What the figure is; of a pretraining its stage says it."""
+    if job.spec.kind == "pretrain":
+        return {}
+    card = catalog.load("dataset", job.spec.dataset)
     here = card.judged_here
-    return str(here.definition if here and here.name == name else card.primary.definition)
+    told = here.definition if here and here.name == name else card.primary.definition
+    return {"metric_definition": str(told)}
 
 
 def _provenance(job: JobFile, result: Any) -> records.Provenance:
@@ -277,7 +283,7 @@ def _provenance(job: JobFile, result: Any) -> records.Provenance:
         processes=job.resources.processes,
         threads=job.resources.threads,
         effective_batch=job.resources.processes * result.micro_batch * result.accumulation,
-        learning_rate=job.spec.settings.lr,
+        learning_rate=job.spec.settings.learning_rate,
         data_fingerprint=result.data.fingerprint,
         data_counts=dict(result.data.counts),
         data_defects=dict(result.data.defects),

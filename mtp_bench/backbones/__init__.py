@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from mtp_bench import catalog
 from mtp_bench.errors import UserError
 from mtp_bench.suite.protocol import Normalisation, Protocol
-from mtp_bench.suite.schema import Weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,16 +77,16 @@ def statistics(name: str) -> tuple[tuple[float, float, float], tuple[float, floa
 
 
 def normalisation(
-    protocol: Protocol, name: str, named: Weights | None, *, pretrained: bool
+    protocol: Protocol, name: str, made_with: Normalisation | None, *, pretrained: bool
 ) -> Normalisation:
     """What a job's pictures go through: as the weights were made, else as the protocol says.
 
-    ``named``: the file that the suite names; where it says nothing of it, the backbone's usual.
+    ``made_with``: where nothing is said of the weights, it is the backbone's usual.
 
     Raises:
         UserError: where the protocol fixes other statistics than pretrained weights expect.
     """
-    weights = named.normalisation if named else None
+    weights = made_with
     if weights is None:
         mean, std = statistics(name)
         weights = Normalisation(mean=mean, std=std)

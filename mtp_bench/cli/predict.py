@@ -79,6 +79,8 @@ def _trained(
     if not paths.job_file.exists():
         raise UserError(f"{paths.job}: has no run folder {paths.run}: its checkpoint was there")
     job = read_job(paths.job_file)
+    if job.spec.kind == "pretrain":
+        raise UserError(f"{paths.job}: makes a backbone: predict with a job that is tuned from it")
     asked = _asked(images, 2 if job.spec.task == "change_detection" else 1)
     if data is not None:
         roots = job.roots.model_copy(update={"data": str(data.absolute())})

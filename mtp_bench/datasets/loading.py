@@ -102,7 +102,7 @@ def roles(card: Card, train_on_val: bool) -> Roles:
     Where they are held back: trained on all that is labelled, with figures of training images, and
     test left to the server; or, not ``train_on_val``, judged here on validation.
     """
-    train, test = card.roles["train"], card.roles["test"]
+    train, test = card.roles["train"], card.roles.get("test", ())
     dealt = card.draw.shares if card.draw else {}
     known = {name for name, split in card.splits.items() if split.labelled} | dealt.keys()
     if known.issuperset(test):
@@ -162,7 +162,7 @@ def facts(
     """What a record says of the data of a job."""
     here, splits = loaded.roles, loaded.prepared.splits
     source = loaded.prepared.split_source
-    if not here.server and here.test != loaded.card.roles["test"]:
+    if not here.server and here.test != loaded.card.roles.get("test", ()):
         source = f"trained on {' + '.join(here.train)}, judged here on {' + '.join(here.test)}"
     counts = {"train": len(train), "test": sum(splits[name].scenes for name in here.test)}
     if here.server:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def check_data(plan: Plan, roots: Roots, say: Say, command: str) -> None:
         if spec.data == "miniature":
             _prepare(spec, roots, 1, say)
         else:
-            catalog.load("task", spec.task).data.check(spec, roots)
+            catalog.training_of(spec).data.check(spec, roots)
 
     _check_pictures(plan)
     try:
@@ -124,11 +125,11 @@ def _each_dataset(plan: Plan, roots: Roots, act: Callable[[JobSpec], None]) -> l
     wanted: dict[Any, JobSpec] = {}
     for job in plan.jobs:
         spec, protocol = job.spec, job.spec.protocol
-        if spec.kind != "finetune" or protocol is None:
-            continue
-        if state_of(job_paths(roots, job.id)) != "done":
+        if protocol is not None and state_of(job_paths(roots, job.id)) != "done":
             data = (spec.task, spec.dataset, spec.data, protocol.tiling, protocol.train_on_val)
-            wanted.setdefault(data, spec)
+            mae, mtp = protocol.mae, protocol.mtp
+            own = (mae and mae.folder, mtp and (mtp.subsets, mtp.exclude))
+            wanted.setdefault((*data, *own), spec)
     problems: dict[str, None] = {}
     for spec in wanted.values():
         try:
@@ -144,9 +145,10 @@ def _prepare(spec: JobSpec, roots: Roots, workers: int, say: Say) -> None:
     name, cache = spec.dataset, Path(roots.cache)
     say(f"reading {name}", 0, 0)
     if spec.data == "miniature":
-        rendering = f"rendering the miniature of {name}"
-        render_missing(name, cache, lambda done, total: say(rendering, done, total))
-    data = catalog.load("task", spec.task).data
+        for part in catalog.find("dataset", name).facts.get("parts", (name,)):
+            rendering = f"rendering the miniature of {part}"
+            render_missing(part, cache, partial(say, rendering))
+    data = catalog.training_of(spec).data
     while True:
         try:
             data.prepare(spec, roots, workers, lambda n, of: say(f"preparing {name}", n, of))
@@ -168,7 +170,8 @@ def _check_pictures(plan: Plan) -> None:
         if spec.protocol is None or spec.protocol.mean is None or not spec.stages:
             continue
         try:
-            backbones.normalisation(spec.protocol, spec.backbone, spec.weights, pretrained=True)
+            norm = spec.weights.normalisation if spec.weights else None
+            backbones.normalisation(spec.protocol, spec.backbone, norm, pretrained=True)
         except UserError as error:
             problems[f"{spec.dataset}, {spec.recipe}: {error}"] = None
     if problems:

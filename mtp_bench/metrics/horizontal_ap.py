@@ -93,11 +93,18 @@ def _class_figures(scenes: Sequence[CocoScene], label: int) -> list[float]:
             true.append({**row, **place, "iscrowd": int(flag == -1)})
         for row, score in zip(_written(detections.boxes), detections.scores.tolist(), strict=True):
             found.append({**row, "id": len(found) + 1, "image_id": number, "score": score})
+    return judged(images, true, found, "bbox")
+
+
+def judged(
+    images: list[dict[str, Any]], true: list[dict[str, Any]], found: list[dict[str, Any]], kind: str
+) -> list[float]:
+    """FIGURES of one class from COCO's own rows, in percent; ``kind``: ``bbox`` or ``segm``."""
     if not true:
         return [float("nan")] * len(FIGURES)
     rest = {"images": images, "categories": [{"id": 1}]}
     judge = COCOeval_faster(
-        COCO({**rest, "annotations": true}), COCO({**rest, "annotations": found}), "bbox"
+        COCO({**rest, "annotations": true}), COCO({**rest, "annotations": found}), kind
     )
     judge.params.maxDets = [1, 10, MOST]
     judge.evaluate()

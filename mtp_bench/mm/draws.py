@@ -7,7 +7,7 @@ dataset maps a draw to an epoch's permutation and seeds the augmentation with (s
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,22 @@ from torch.utils.data import Dataset, Sampler
 
 
 class DrawSampler(Sampler[int]):
-    """Endless draws for one process: its ``micro_batch`` of every global micro-batch."""
+    """Endless draws for one process: its ``micro_batch`` of every global micro-batch.
 
-    def __init__(self, dataset: Dataset[Any], micro_batch: int, seed: int | None = None) -> None:
+    ``skipped``: global micro-batches that are left out, by their number.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        micro_batch: int,
+        skipped: Sequence[int] = (),
+        seed: int | None = None,
+    ) -> None:
         del dataset, seed  # mmengine hands both to every sampler; a draw's meaning is the dataset's
         self._rank, self._processes = get_dist_info()
         self._micro_batch = micro_batch
+        self._skipped = sorted(skipped)
         self._start = 0
 
     def skip(self, samples: int) -> None:
@@ -36,8 +46,17 @@ class DrawSampler(Sampler[int]):
         count = self._start
         while True:
             batch, offset = divmod(count, self._micro_batch)
+            batch = after_skips(batch, self._skipped)
             yield (batch * self._processes + self._rank) * self._micro_batch + offset
             count += 1
+
+
+def after_skips(batch: int, skipped: Sequence[int]) -> int:
+    """The number, among all micro-batches, of the one that stands at this place without some."""
+    for left_out in sorted(skipped):
+        if batch >= left_out:
+            batch += 1
+    return batch
 
 
 _SPARE: list[np.random.MT19937] = []
@@ -67,13 +86,17 @@ def seeded(*entropy: int) -> Iterator[None]:
 
 
 class DrawnDataset(Dataset[Any]):
-    """A dataset by draw number, endless: an epoch visits every sample, in its own order."""
+    """A dataset by draw number, endless: an epoch visits every sample, in its own order.
+
+    A dataset with ``parts`` (how many samples each part has, one part after the other) is drawn
+    from in turn: of three parts draw 3 k + p is the k-th of part p, which has its own epochs.
+    """
 
     def __init__(self, dataset: dict[str, Any], seed: int) -> None:
         self._inner: Any = DATASETS.build(dataset)
         self._seed = seed
-        self._epoch = -1
-        self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        counts: Sequence[int] = getattr(self._inner, "parts", None) or (len(self._inner),)
+        self._parts = [_Part(number, count) for number, count in enumerate(counts)]
         self.metainfo = self._inner.metainfo
 
     def __len__(self) -> int:
@@ -81,9 +104,28 @@ class DrawnDataset(Dataset[Any]):
         return len(self._inner)
 
     def __getitem__(self, draw: int) -> Any:
-        epoch, position = divmod(draw, len(self._inner))
-        if epoch != self._epoch:
-            self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._inner))
-            self._epoch = epoch
+        turn, number = divmod(draw, len(self._parts))
+        part = self._parts[number]
+        first = sum(each.count for each in self._parts[:number])
+        index = part.index(turn, self._seed)
         with seeded(self._seed, draw):
-            return self._inner[int(self._order[position])]
+            return self._inner[first + index]
+
+
+class _Part:
+    """The order of one part's samples, epoch by epoch."""
+
+    def __init__(self, number: int, count: int) -> None:
+        self._entropy = [number] if number else []
+        self.count = count
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    def index(self, turn: int, seed: int) -> int:
+        """Which sample the part's draw number ``turn`` is."""
+        epoch, position = divmod(turn, self.count)
+        if epoch != self._epoch:
+            rng = np.random.default_rng([seed, epoch, *self._entropy])
+            self._order = rng.permutation(self.count)
+            self._epoch = epoch
+        return int(self._order[position])

@@ -13,7 +13,7 @@ from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 
 from mtp_bench.errors import UserError
-from mtp_bench.mm import checkpoints
+from mtp_bench.mm import checkpoints, divergence
 from mtp_bench.store import scalars
 from mtp_bench.store.control import REASONS, Control, Interrupted
 from mtp_bench.store.paths import JobPaths
@@ -22,10 +22,6 @@ CURVE_POINTS = 500
 LOG_LINES = 20
 PROGRESS_SECONDS = 0.5
 CUDA_BLOCK = 10
-
-
-class TrainingFailed(Exception):
-    """The training itself went wrong; the message is what the user reads."""
 
 
 @dataclass
@@ -58,6 +54,7 @@ class Course:
     accumulation: int
     train_seed: int
     checkpoint_seconds: float
+    pretraining: bool = False
 
 
 class JobHook(Hook):
@@ -154,32 +151,47 @@ class JobHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         done = batch_idx + 1
-        loss = outputs["loss"].detach()
         show = done % self._every == 0 or done == self._course.total
         terms = {name: term for name, term in outputs.items() if "loss" in name}
+        self._check_loss(done, data_batch, terms, show=show)
         if show:
             values = torch.stack([term.detach().float() for term in terms.values()])
             all_reduce(values, "mean")
             terms = dict(zip(terms, values, strict=True))
-            loss = terms["loss"]
-        if (show or not torch.cuda.is_available()) and not math.isfinite(float(loss)):
-            raise TrainingFailed(
-                f"the loss is {float(loss)} at iteration {done}: "
-                "lower lr or set clip_norm, in overrides"
-            )
+        loss = terms["loss"].detach()
         self._time_block(done, len(data_batch["inputs"]))
         if is_main_process():
+            row = {name: float(term) for name, term in outputs.items() if "/" in name}
             if show:
                 rates = (group["lr"] for group in runner.optim_wrapper.optimizer.param_groups)
-                row = {"iteration": done, "lr": max(rates)}
-                row |= {name: float(term) for name, term in terms.items()}
-                scalars.append(self._paths.scalars, row)
+                row = {"lr": max(rates), **{k: float(v) for k, v in terms.items()}, **row}
+                row |= _gradient_norm(runner)
+            if row:
+                scalars.append(self._paths.scalars, {"iteration": done, **row})
             if done % self._spoken == 0:
                 where = f"{done}/{self._course.total} (epoch {done / self._course.epoch:.2f})"
                 told = f"loss {float(loss):.4f}, {self._rate():.1f} images/s"
                 print(f"iteration {where}: {told}", flush=True)
             self._progress("train", done, loss)
         self._mark = time.perf_counter()
+
+    def _check_loss(
+        self, done: int, batch: Any, terms: dict[str, torch.Tensor], *, show: bool
+    ) -> None:
+        """Pretraining is looked at in every iteration, of all processes alike."""
+        pretraining, loss = self._course.pretraining, terms["loss"].detach()
+        if not (show or pretraining or not torch.cuda.is_available()):
+            return
+        bad = not math.isfinite(float(loss))
+        if pretraining:
+            (bad,) = _agreed(bad)
+            if bad:
+                divergence.leave_out(self._paths, done, batch, terms)
+        elif bad:
+            raise divergence.TrainingFailed(
+                f"the loss is {float(loss)} at iteration {done}: "
+                "lower lr or set clip_norm, in overrides"
+            )
 
     def _rate(self) -> float:
         """Images a second of the last blocks."""
@@ -262,6 +274,14 @@ class JobHook(Hook):
             "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
         scalars.write_progress(self._paths.progress, progress)
+
+
+def _gradient_norm(runner: Any) -> dict[str, float]:
+    """Of all parameters at the last step, before it was clipped; nothing where none was taken."""
+    scalars_of: Any = runner.message_hub.log_scalars
+    if "train/grad_norm" not in scalars_of:
+        return {}
+    return {"gradient_norm": float(scalars_of["train/grad_norm"].current())}
 
 
 def _share_statistics(model: torch.nn.Module) -> None:

@@ -29,7 +29,7 @@ from mtp_bench.errors import UserError
 from mtp_bench.metrics import merging
 from mtp_bench.metrics.boxes import Detections
 from mtp_bench.mm import checkpoints, loader
-from mtp_bench.mm.finetune import context_of
+from mtp_bench.mm.configs import context_of
 from mtp_bench.store.paths import JobPaths
 from mtp_bench.suite.schema import JobFile
 from mtp_bench.tasks.task import Context, Scene, Task

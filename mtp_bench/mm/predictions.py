@@ -24,7 +24,7 @@ class Predictions(BaseMetric):
     def __init__(self, spec: dict[str, Any], role: str = "test") -> None:
         super().__init__(collect_device="cpu")
         self._spec = JobSpec.model_validate_json(json.dumps(spec))
-        self._task: Task = catalog.load("task", self._spec.task)
+        self._task: Task = catalog.training_of(self._spec)
         self._card = card_of(self._spec.dataset)
         self._role = role
         self._units: Any = None

@@ -1,6 +1,7 @@
 """What a recipe gives to a job: where its backbone's first weights come from."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,3 +13,5 @@ class Source:
     """The stage that made them."""
     sha256: str | None = None
     allow_partial: bool = False
+    normalisation: dict[str, Any] | None = None
+    """What the pictures were that made them: a ``Normalisation``'s fields."""

@@ -3,7 +3,8 @@
 from mtp_bench import catalog
 from mtp_bench.errors import UserError
 from mtp_bench.recipes.source import Source
-from mtp_bench.store.paths import job_paths, weights_fix, weights_path
+from mtp_bench.store.paths import JobPaths, artifact_fix, job_paths, weights_fix, weights_path
+from mtp_bench.store.scalars import read_progress
 from mtp_bench.suite.schema import JobSpec, Roots
 
 
@@ -21,9 +22,19 @@ def source_of(spec: JobSpec, roots: Roots) -> Source | None:
         path = weights_path(named, roots.weights)
         if path is None:
             raise UserError(f"weights {named.file}: missing: {weights_fix(named, roots.weights)}")
-        return Source(str(path), last.name, named.sha256, named.allow_partial)
+        norm = named.normalisation
+        told = norm.model_dump(mode="json") if norm else None
+        return Source(str(path), last.name, named.sha256, named.allow_partial, told)
     if last.pretrain is not None:
-        path = job_paths(roots, last.pretrain).run / "backbone.safetensors"
-        return Source(str(path), last.name)
+        return _made(last.pretrain, job_paths(roots, last.pretrain))
     source: Source | None = catalog.load("recipe stage", last.name)(spec.backbone)
     return source
+
+
+def _made(job: str, paths: JobPaths) -> Source:
+    """What a pretrain job left, by its own word of it."""
+    meta = read_progress(paths.meta)
+    if not meta or not paths.artifact.is_file():
+        raise UserError(f"{paths.artifact}: missing, the weights of {job}: {artifact_fix(job)}")
+    norm = {key: meta[key] for key in ("mean", "std", "channel_order")}
+    return Source(str(paths.artifact), meta["stage"], meta["sha256"], normalisation=norm)

@@ -39,6 +39,12 @@ class JobPaths:
     checkpoints = _InRun("checkpoints")
     predictions = _InRun("predictions")
     pictures = _InRun("pictures")
+    artifact = _InRun("backbone.safetensors")
+    """What a pretrain job leaves for the jobs that need it."""
+    meta = _InRun("meta.json")
+    skipped = _InRun("skipped.jsonl")
+    """Micro-batches that a restart of a pretraining left out."""
+    diverged = _InRun("diverged")
     submission = _InRun("predictions/submission.zip")
 
     @property
@@ -105,3 +111,8 @@ def weights_fix(weights: Weights, root: str | None) -> str:
     if root is None:
         return f"put {weights.file} in a folder and name it: --weights DIR or MTP_BENCH_WEIGHTS"
     return f"put it at {Path(root) / weights.file}"
+
+
+def artifact_fix(job: str) -> str:
+    """What to do about the weights of a finished pretrain job that are not there."""
+    return f"put them back, or run it again: mtp-bench forget {job}"

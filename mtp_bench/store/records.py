@@ -131,6 +131,8 @@ class Record(Model):
     attempts: tuple[Attempt, ...]
     warnings: tuple[str, ...] = ()
     finished: str
+    artifact: str | None = None
+    """SHA-256 of the backbone that a pretrain job left."""
 
 
 def read_record(path: Path) -> Record:

@@ -39,7 +39,7 @@ def write_progress(path: Path, progress: dict[str, Any]) -> None:
 
 
 def read_progress(path: Path) -> dict[str, Any]:
-    """How far a job is; empty where it has not told yet."""
+    """How far a job is, or what else it tells in JSON; empty where it has not told yet."""
     with suppress(OSError, ValueError):
         return dict(json.loads(path.read_text()))
     return {}

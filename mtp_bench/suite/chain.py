@@ -15,7 +15,8 @@ def expand(recipe: str, custom: Mapping[str, CustomRecipe]) -> tuple[str, ...]:
     for index, stage in enumerate(stages):
         if stages.index(stage) != index:
             raise UserError(f"stage '{stage}' stands twice in '{recipe}'")
-        first = stage in custom or bool(catalog.find("recipe stage", stage).facts.get("first"))
+        base = base_of(stage, custom)
+        first = base is None or bool(catalog.find("recipe stage", base).facts.get("first"))
         if first and index > 0:
             where = f"it must be the first stage of '{recipe}'"
             raise UserError(f"'{stage}' gives first weights: {where}")
@@ -26,6 +27,17 @@ def expand(recipe: str, custom: Mapping[str, CustomRecipe]) -> tuple[str, ...]:
             raise UserError(f"'scratch' stands alone: '{recipe}' goes on from nothing")
         return ()
     return stages
+
+
+def base_of(stage: str, custom: Mapping[str, CustomRecipe]) -> str | None:
+    """The stage of ours that a stage is, or is a variant of; None for weights of the user's."""
+    return custom[stage].stage if stage in custom else stage
+
+
+def runs_on(stage: str, custom: Mapping[str, CustomRecipe]) -> str | None:
+    """The dataset of a stage's own training; None where it is loaded."""
+    base = base_of(stage, custom)
+    return catalog.find("recipe stage", base).facts.get("runs_on") if base else None
 
 
 def _flatten(

@@ -14,7 +14,7 @@ from mtp_bench import catalog
 from mtp_bench.errors import UserError, nearest
 from mtp_bench.suite import strict_yaml
 from mtp_bench.suite.chain import expand
-from mtp_bench.suite.schema import ProtocolFile, Rule, Suite
+from mtp_bench.suite.schema import ProtocolFile, Rule, Suite, Where
 from mtp_bench.suite.strict_yaml import Document, Loc
 
 _PLACE = re.compile(r":\d+:\d+: ")
@@ -184,12 +184,15 @@ def _suite_problems(suite: Suite, document: Document) -> Iterator[str]:
     for check in (_recipe_problems, _grid_problems, _weights_problems, _baseline_problems):
         yield from check(suite, document)
     yield from _rule_problems(suite.overrides, document, "overrides")
+    yield from _left_out_problems(suite, document)
     used: dict[str, list[str]] = {
         "backbone": list(suite.backbones),
         "dataset": list(suite.datasets or ()),
         "task": list(suite.tasks or ()),
     }
     for index, rule in enumerate(suite.overrides):
+        if rule.where.stage:
+            continue  # pretraining has datasets of its own
         for key, names in used.items():
             for name in getattr(rule.where, key) or () if names else ():
                 if name not in names:
@@ -197,16 +200,33 @@ def _suite_problems(suite: Suite, document: Document) -> Iterator[str]:
                     yield document.problem(loc, f"'{name}' is not in this suite")
 
 
+def _left_out_problems(suite: Suite, document: Document) -> Iterator[str]:
+    for index, where in enumerate(suite.leave_out):
+        loc: Loc = ("leave_out", index)
+        if not where.model_fields_set or where.stage:
+            yield document.problem(loc, "name a task, dataset or backbone, of fine-tuning")
+        yield from _where_problems(where, document, loc)
+
+
 def _recipe_problems(suite: Suite, document: Document) -> Iterator[str]:
     for name in suite.recipes:
         loc = ("recipes", name)
         if name in catalog.names("recipe stage"):
             yield document.problem(loc, "this name is taken: choose another", at_key=True)
-        yield from _attempt(document, loc, expand, name, suite.recipes)
+        stage = suite.recipes[name].stage
+        if stage is not None:
+            yield from _attempt(document, (*loc, "stage"), _runnable, stage)
+        else:
+            yield from _attempt(document, loc, expand, name, suite.recipes)
         recipes = [recipe for used in suite.backbones.values() for recipe in used]
         chains = [recipe.chain or "" for recipe in suite.recipes.values()]
         if not any(name in text.split("+") for text in (*recipes, *chains)):
             yield document.problem(loc, "no backbone uses this recipe", at_key=True)
+
+
+def _runnable(stage: str) -> None:
+    if "runs_on" not in catalog.find("recipe stage", stage).facts:
+        raise UserError(f"'{stage}' is never run here: a variant is of mae or mtp")
 
 
 def _grid_problems(suite: Suite, document: Document) -> Iterator[str]:
@@ -272,9 +292,14 @@ def _baseline_problems(suite: Suite, document: Document) -> Iterator[str]:
 
 def _rule_problems(rules: tuple[Rule, ...], document: Document, key: str) -> Iterator[str]:
     for index, rule in enumerate(rules):
-        for kind in ("task", "dataset", "backbone"):
-            loc = (key, index, "where", kind)
-            for name in getattr(rule.where, kind) or ():
-                yield from _attempt(document, loc, catalog.find, kind, name)
+        yield from _where_problems(rule.where, document, (key, index, "where"))
         if not rule.set.model_fields_set:
             yield document.problem((key, index, "set"), "sets nothing")
+
+
+def _where_problems(where: Where, document: Document, loc: Loc) -> Iterator[str]:
+    for kind in ("task", "dataset", "backbone"):
+        for name in getattr(where, kind) or ():
+            yield from _attempt(document, (*loc, kind), catalog.find, kind, name)
+    for stage in where.stage or ():
+        yield from _attempt(document, (*loc, "stage"), _runnable, stage)

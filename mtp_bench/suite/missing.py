@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mtp_bench import catalog
-from mtp_bench.store.paths import find_folder, job_paths, weights_fix, weights_path
+from mtp_bench.store.paths import artifact_fix, find_folder, job_paths, weights_fix, weights_path
 from mtp_bench.suite.plan import Plan
 from mtp_bench.suite.schema import JobSpec, Roots
 
@@ -40,11 +40,21 @@ def _needs(spec: JobSpec, roots: Roots) -> Iterator[tuple[Kind, str, str]]:
     if spec.data != "miniature":
         facts = catalog.find("dataset", spec.dataset).facts
         folder, data = facts["folder"], Path(roots.data) if roots.data else None
-        if data is None:
+        own = spec.protocol.mae.folder if spec.protocol and spec.protocol.mae else None
+        if own is not None:
+            if data is None or not (data / own).is_dir():
+                where = data / own if data else f"DIR/{own}, and say --data DIR"
+                yield "data", own, f"put the pictures for mae in {where}"
+        elif data is None:
             fix = f"get {facts['source']}, unpack it in DIR/{folder}, and say --data DIR"
             yield "data", spec.dataset, fix
         elif find_folder(data, folder) is None:
             yield "data", spec.dataset, f"get {facts['source']} and unpack it in {data / folder}"
+    made = spec.stages[-1].pretrain if spec.stages else None
+    if made is not None:
+        paths = job_paths(roots, made)
+        if paths.record.exists() and not paths.artifact.exists():
+            yield "weights", str(paths.artifact), artifact_fix(made)
     for weights in (stage.weights for stage in spec.stages):
         if weights is not None and weights_path(weights, roots.weights) is None:
             yield "weights", weights.file, weights_fix(weights, roots.weights)

@@ -11,6 +11,7 @@ from mtp_bench.suite.fields import (
     Model,
     Momentum,
     Positive,
+    RelativePath,
     check_statistics,
     exactly_one,
 )
@@ -63,6 +64,65 @@ class Decoder(Model):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
+class Mae(Model):
+    """Masked-autoencoder pretraining (He et al., CVPR 2022)."""
+
+    mask: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    """Share of the patches that the encoder does not see."""
+    normalise_patches: bool = False
+    """Whether the pixels to be told are of each patch less its mean, over its deviation."""
+    decoder_width: Count = 512
+    decoder_depth: Count = 8
+    decoder_heads: Count = 16
+    crop: tuple[Fraction, Fraction] = (0.2, 1.0)
+    """Least and largest share of a picture's area that is cut out and resized."""
+    folder: RelativePath | None = None
+    """Any folder of pictures under the data root, in place of the recipe's own dataset."""
+
+    @model_validator(mode="after")
+    def _crops(self) -> Self:
+        if self.crop[0] > self.crop[1]:
+            raise ValueError("'crop' gives the least share first")
+        if self.decoder_width % self.decoder_heads or self.decoder_width % 4:
+            raise ValueError("'decoder_width' must be a multiple of 'decoder_heads' and of 4")
+        return self
+
+
+Head = Literal["semantic", "instance", "rotated"]
+HEADS: tuple[Head, ...] = ("semantic", "instance", "rotated")
+Subset = Literal["SOTA-RBB", "SIOR", "FAST"]
+SUBSETS: tuple[Subset, ...] = ("SOTA-RBB", "SIOR", "FAST")
+
+
+class Mtp(Model):
+    """Multi-task pretraining on SAMRS: which decoders, which sets, and what is looked at."""
+
+    heads: Annotated[tuple[Head, ...], Field(min_length=1)] = HEADS
+    subsets: Annotated[tuple[Subset, ...], Field(min_length=1)] = SUBSETS
+    loss_weights: dict[Head, Positive] = Field(default_factory=dict)
+    """Of a head's losses; 1 where it is not said."""
+    scale: tuple[Positive, Positive] = (0.5, 2.0)
+    """Least and largest scale of a picture, against one that fits ``image_size``."""
+    mask_size: Count = 14
+    """Side of the grid that a RoI's mask is read in; masks have twice that."""
+    mask_convs: Count = 4
+    exclude: Literal["none", "val"] = "none"
+    """``val``: leave out pictures that are of DOTA's or FAIR1M's validation."""
+    held_out: Count = 500
+    """Pictures of each set that are judged and not trained on; at most a tenth of the set."""
+    conflict_every: Count | None = None
+    """Steps between two looks at how the heads' gradients of the encoder agree."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for key in ("heads", "subsets"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise ValueError(f"'{key}' names one twice")
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("'scale' gives the least first")
+        return self
+
+
 class Tiling(Model):
     """How scenes are cut, where not as the dataset's card says."""
 
@@ -107,6 +167,8 @@ class Protocol(Model):
     """Effective batch: over all processes and accumulation steps."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Positive
+    lr_per: Count | None = None
+    """The batch that ``lr`` is for: it is scaled with ``batch_size``. Null: for that itself."""
     betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     """AdamW's; with sgd the first is the momentum."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
@@ -123,11 +185,21 @@ class Protocol(Model):
     """How often the schedule after the warm-up moves."""
     clip_norm: Positive | None = None
     augmentation: Literal[
-        "randaugment", "dihedral", "flip", "flips", "flips_rotate", "scale_crop", "pairs", "none"
+        "randaugment",
+        "dihedral",
+        "flip",
+        "flips",
+        "flips_rotate",
+        "scale_crop",
+        "pairs",
+        "crop_flip",
+        "joint",
+        "none",
     ]
-    """Of classification the first two. Of boxes ``flip``: left and right; ``flips``: also up and
-    down and both; ``flips_rotate``: and by any angle. Of label maps ``flips``; of one picture
-    ``scale_crop``, of two ``pairs``: as MTP has them."""
+    """Of pretraining ``crop_flip`` (mae) and ``joint`` (mtp), of classification the first two. Of
+    boxes ``flip``: left and right; ``flips``: also up and down and both; ``flips_rotate``: and by
+    any angle. Of label maps ``flips``; of one picture ``scale_crop``, of two ``pairs``: as MTP has
+    them."""
     right_angles: tuple[str, ...] = ()
     """With ``flips_rotate``: pictures with these classes are turned by quarters alone."""
     mean: RGB | None = None
@@ -147,6 +219,8 @@ class Protocol(Model):
     the published maps have one."""
     checkpointing: bool = False
     """Activations of the backbone are computed again in the backward pass: less memory."""
+    mae: Mae | None = None
+    mtp: Mtp | None = None
     tiling: Tiling | None = None
     train_on_val: bool = True
     """Where the labels of test are held back: train on validation as well, and leave judging to
@@ -156,6 +230,9 @@ class Protocol(Model):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_statistics(self.mean, self.std)
+        if self.mtp is not None and self.batch_size % len(self.mtp.subsets):
+            count = len(self.mtp.subsets)
+            raise ValueError(f"'batch_size' must be a multiple of the {count} subsets of mtp")
         if (self.schedule == "step") != bool(self.milestones):
             raise ValueError("'milestones' go with schedule 'step', and it needs them")
         for unit in ("epochs", "iterations"):
@@ -163,6 +240,11 @@ class Protocol(Model):
             if warm is not None and all_of_it is not None and warm > all_of_it:
                 raise ValueError(f"'warmup' of {warm} {unit} is longer than 'length'")
         return self
+
+    @property
+    def learning_rate(self) -> float:
+        """The largest rate, for this batch."""
+        return self.lr * self.batch_size / self.lr_per if self.lr_per else self.lr
 
 
 def _part_of(model: type[BaseModel], name: str) -> type[BaseModel]:

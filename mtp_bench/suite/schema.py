@@ -39,6 +39,8 @@ class Where(Model):
     task: OneOrMore | None = None
     dataset: OneOrMore | None = None
     backbone: OneOrMore | None = None
+    stage: OneOrMore | None = None
+    """Pretraining of these stages (mae, mtp); without it a rule is for fine-tuning."""
 
 
 class Rule(Model):
@@ -101,12 +103,21 @@ WeightsEntry = Annotated[Weights, BeforeValidator(_weights)]
 
 
 class CustomRecipe(Model):
-    """A recipe of the user's: weights of their own, or a name for a chain of stages."""
+    """A recipe of the user's: weights, a name for a chain, or a stage that is run otherwise."""
 
     weights: WeightsEntry | None = None
     chain: str | None = None
+    stage: str | None = None
+    """A stage of ours (mae, mtp); ``set`` are the settings that differ from the protocol's."""
+    set: ProtocolPart | None = None
 
-    _exactly_one = exactly_one("weights", "chain")
+    _exactly_one = exactly_one("weights", "chain", "stage")
+
+    @model_validator(mode="after")
+    def _sets(self) -> Self:
+        if (self.stage is None) != (self.set is None):
+            raise ValueError("'stage' and 'set' go together")
+        return self
 
 
 MOST_SEEDS = 1000
@@ -150,6 +161,8 @@ class Suite(Model):
     """Backbone → recipe → the file that the recipe is loaded from, instead of being run."""
     recipes: dict[Name, CustomRecipe] = Field(default_factory=dict)
     overrides: tuple[Rule, ...] = ()
+    leave_out: tuple[Where, ...] = ()
+    """Jobs of the grid that are no part of the question."""
 
     _datasets_or_tasks = exactly_one("datasets", "tasks")
 
@@ -177,11 +190,13 @@ class JobSpec(Model):
     """None while the code of the job's task or stage is missing: it can be planned, not run."""
     seed: Annotated[int, Field(ge=0)]
     pretrain_seed: Annotated[int, Field(ge=0)] = 0
+    stage: str | None = None
+    """Of a pretrain job: the stage (mae, mtp) whose code runs."""
 
     @property
     def weights(self) -> Weights | None:
-        """The file that the last stage is loaded from, where the suite names one."""
-        return self.stages[-1].weights if self.stages else None
+        """The last file of the chain: stages that are run keep to what its pictures were."""
+        return next((s.weights for s in reversed(self.stages) if s.weights is not None), None)
 
     @property
     def settings(self) -> Protocol:
@@ -222,7 +237,7 @@ class Resources(Model):
         micro, times = self.split(protocol.batch_size)
         return (
             f"batch {protocol.batch_size} = {self.processes} process(es) x {micro} images x "
-            f"{times} accumulated, learning rate {protocol.lr:g} as the protocol has it for it"
+            f"{times} accumulated, learning rate {protocol.learning_rate:g} as the protocol has it"
         )
 
 

@@ -154,6 +154,33 @@ def faster_rcnn(detector: Detector, classes: int) -> Config:
     }
 
 
+def mask_rcnn(detector: Detector, classes: int, mask_size: int, convs: int) -> Config:
+    """That of multi-task pretraining: DIOR's Faster R-CNN with masks.
+
+    ``Multi-Task_Pretrain/instance_segmentation/mask_rcnn.py``; there a RoI that is the best of a
+    truth counts although it overlaps little.
+    """
+    found = faster_rcnn(detector, classes)
+    roi_layer = {"type": "RoIAlign", "output_size": mask_size, "sampling_ratio": 0}
+    head = {
+        "type": "mmdet.FCNMaskHead",
+        "num_convs": convs,
+        "in_channels": detector.channels,
+        "conv_out_channels": detector.channels,
+        "num_classes": classes,
+        "loss_mask": {"type": "mmdet.CrossEntropyLoss", "use_mask": True, "loss_weight": 1.0},
+    }
+    extractor = _rois(detector, "mmdet.SingleRoIExtractor", roi_layer)
+    found["type"] = "mmdet.MaskRCNN"
+    found["roi_head"] |= {"mask_roi_extractor": extractor, "mask_head": head}
+    found["train_cfg"]["rcnn"] |= {
+        "assigner": _assigner(0.5, 0.5, 0.5, "mmdet.BboxOverlaps2D", low=True),
+        "mask_size": 2 * mask_size,
+    }
+    found["test_cfg"]["rcnn"] |= {"mask_thr_binary": 0.5}
+    return found
+
+
 def retinanet(detector: Detector, classes: int) -> Config:
     """That of xView. It divides its loss by the positives of a process's own images."""
     return {

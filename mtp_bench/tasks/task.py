@@ -11,7 +11,7 @@ from mtp_bench.datasets.access import Progress
 from mtp_bench.datasets.cards.card import Card
 from mtp_bench.datasets.samples import DataFacts, Objects
 from mtp_bench.metrics.boxes import Detections
-from mtp_bench.suite.protocol import Normalisation
+from mtp_bench.suite.protocol import Normalisation, Protocol
 from mtp_bench.suite.schema import JobSpec, Roots
 
 Config = dict[str, Any]
@@ -30,6 +30,8 @@ class Context:
     seeds: dict[str, int]
     sync_norm: bool = False
     """Whether batch norm counts over all processes: it can on GPUs alone."""
+    accumulation: int = 1
+    """Micro-batches, mmengine's iterations, of a step."""
 
 
 @dataclass(frozen=True)
@@ -106,4 +108,8 @@ class Task:
     held_back: Callable[[Context], bool] = field(default=lambda _: False)
     """Whether there is a split to predict for a server."""
     least_batch: int = 1
-    """Pictures that a process must take at once, for its batch norm has one value of each else."""
+    """Pictures, of each part, that a process must take at once: batch norm has one value else."""
+    parts: Callable[[Protocol], int] = field(default=lambda _: 1)
+    """Of how many sets each batch takes equally many pictures, one after the other."""
+    export: Callable[[Any], dict[str, Any]] | None = None
+    """Of pretraining: a trained model to the tensors of its backbone, as other jobs load them."""

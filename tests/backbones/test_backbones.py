@@ -100,7 +100,8 @@ def test_catalogue_tells_the_truth_of_our_backbones() -> None:
 
 def normalised(protocol: dict[str, Any], given: Weights | None = None) -> Normalisation:
     settings = DEMO.model_copy(update=protocol)
-    return normalisation(settings, "timm/tf_efficientnet_lite0", given, pretrained=True)
+    made_with = given.normalisation if given else None
+    return normalisation(settings, "timm/tf_efficientnet_lite0", made_with, pretrained=True)
 
 
 def test_pictures_are_normalised_as_the_weights_were() -> None:

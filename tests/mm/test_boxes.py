@@ -17,7 +17,7 @@ from mtp_bench.datasets.cards.dior import CARD as DIOR
 from mtp_bench.datasets.cards.dota_v2 import CARD as DOTA
 from mtp_bench.datasets.samples import objects
 from mtp_bench.errors import UserError
-from mtp_bench.mm.finetune import context_of
+from mtp_bench.mm.configs import context_of
 from mtp_bench.suite.protocol import Detector, Normalisation, Span, Tiling
 from mtp_bench.suite.schema import JobFile
 from mtp_bench.tasks import boxes

@@ -21,7 +21,7 @@ from mtp_bench.cli import app, main
 from mtp_bench.datasets.images import LabelledImages
 from mtp_bench.datasets.loading import source_of
 from mtp_bench.datasets.pixels import header
-from mtp_bench.mm.finetune import context_of
+from mtp_bench.mm.configs import context_of
 from mtp_bench.store.paths import JobPaths, job_paths
 from mtp_bench.suite.protocol import Detector, Span
 from mtp_bench.suite.schema import JobFile

@@ -23,7 +23,7 @@ from mtp_bench.cli import app, main
 from mtp_bench.datasets.draw import colour
 from mtp_bench.datasets.loading import source_of
 from mtp_bench.datasets.manifest import read
-from mtp_bench.mm.finetune import context_of
+from mtp_bench.mm.configs import context_of
 from mtp_bench.store.paths import job_paths
 from mtp_bench.suite.schema import JobFile
 from mtp_bench.tasks import map_pictures

@@ -16,7 +16,7 @@ from mtp_bench.backbones import create, torchvision_shim
 from mtp_bench.backbones.weights import probe
 from mtp_bench.errors import UserError
 from mtp_bench.mm.backbone import build_backbone
-from mtp_bench.mm.finetune import context_of
+from mtp_bench.mm.configs import context_of
 from mtp_bench.suite.identity import job_id
 from mtp_bench.suite.schema import JobFile, Resources, Roots
 from mtp_bench.tasks.task import Context

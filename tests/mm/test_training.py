@@ -28,6 +28,19 @@ from mtp_bench.mm.optim import parameter_groups
 from mtp_bench.mm.schedule import Schedule
 
 
+class Parted(Dataset[Any]):
+    """Three sets of three, four and two, one after the other."""
+
+    metainfo: ClassVar[dict[str, Any]] = {}
+    parts = (3, 4, 2)
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
 class Noisy(Dataset[Any]):
     """Ten numbers, each with noise from all three global generators."""
 
@@ -47,8 +60,10 @@ def drawn() -> DrawnDataset:
     return DrawnDataset({"type": "Noisy"}, seed=3)
 
 
-def sampler(processes: int, rank: int, micro_batch: int) -> DrawSampler:
-    made = DrawSampler(Noisy(), micro_batch)
+def sampler(
+    processes: int, rank: int, micro_batch: int, skipped: tuple[int, ...] = ()
+) -> DrawSampler:
+    made = DrawSampler(Noisy(), micro_batch, skipped)
     made._rank, made._processes = rank, processes
     return made
 
@@ -94,6 +109,30 @@ def test_a_step_takes_the_same_draws_however_it_is_split(processes: int, micro_b
         for step in range(steps):
             taken[step] += itertools.islice(draws, micro_batch * accumulation)
     assert [sorted(t) for t in taken] == [list(range(8 * s, 8 * s + 8)) for s in range(steps)]
+
+
+def test_parts_are_drawn_from_in_turn_and_each_has_epochs_of_its_own() -> None:
+    DATASETS.register_module(module=Parted, force=True)
+    data = DrawnDataset({"type": "Parted"}, seed=3)
+    found = [data[draw] for draw in range(3 * 12)]
+    for part, (first, count) in enumerate(((0, 3), (3, 4), (7, 2))):
+        mine = found[part::3]
+        epochs = [mine[start : start + count] for start in range(0, 12, count)]
+        assert all(sorted(epoch) == list(range(first, first + count)) for epoch in epochs)
+        assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_left_out_micro_batches_are_those_that_are_named(processes: int) -> None:
+    """The second and the fifth of all: what follows moves up, in every process and on resume."""
+    for rank in range(processes):
+        plain, short = (sampler(processes, rank, 2, left) for left in ((), (4, 1)))
+        whole = list(itertools.islice(plain, 14))
+        batches = [whole[i : i + 2] for i in (0, 4, 6, 10, 12)]
+        assert list(itertools.islice(short, 10)) == [d for batch in batches for d in batch]
+        resumed = sampler(processes, rank, 2, (4, 1))
+        resumed.skip(6)
+        assert list(itertools.islice(resumed, 4)) == batches[3] + batches[4]
 
 
 def test_a_sampler_skips_as_if_it_had_drawn() -> None:

@@ -173,7 +173,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "recipe of nothing": (
         GOOD + "recipes:\n  mine: {}\n",
-        ["8:9: recipes.mine: give exactly one of 'weights' and 'chain'"],
+        ["8:9: recipes.mine: give exactly one of 'weights', 'chain' and 'stage'"],
     ),
     "baseline not run": (
         GOOD + "baseline: mae\n",
