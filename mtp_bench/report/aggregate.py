@@ -13,6 +13,8 @@ CELL = [*COLUMN, "backbone", "recipe"]
 RATES = ("train_rate", "inference_rate")
 PEAKS = ("device_bytes", "rss_bytes")
 HOURS = ("gpu_hours", "cpu_hours")
+JUDGED_SEEN = 2
+"""Of ``pretraining.SEEN``."""
 MEAN = ""
 """The dataset of the cells that average over a table's datasets; no dataset has an empty name."""
 T_975 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
@@ -21,7 +23,7 @@ T_975 = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 
 
 def cells(jobs: pd.DataFrame) -> pd.DataFrame:
     """One line a cell, the means over datasets among them, with all that a board says of it."""
-    named = [*CELL, "baseline", "seed", "value", "done"]
+    named = [*CELL, "baseline", "seed", "value", "done", "seen"]
     values = pd.concat([jobs[named], means(jobs)[named]], ignore_index=True)
     grouped = values.groupby(CELL, sort=False)
     table = grouped["value"].agg(planned="size", n="count", mean="mean", std="std").reset_index()
@@ -30,14 +32,18 @@ def cells(jobs: pd.DataFrame) -> pd.DataFrame:
     quantile = table["n"].map({n: t_975(n - 1) for n in set(table["n"]) if n > 1})
     half = quantile * table["std"] / table["n"] ** 0.5
     table["ci_low"], table["ci_high"] = table["mean"] - half, table["mean"] + half
+    table["seen"] = grouped["seen"].max().fillna(0).to_numpy()
     table["best"] = _best(table)
     table = table.merge(deltas(values), on=CELL, how="left")
     return table.merge(costs(jobs, CELL), on=CELL, how="left")
 
 
 def _best(table: pd.DataFrame) -> "pd.Series[bool]":
-    """Where a column's best mean stands; a figure alone in its column is not called the best."""
-    score = table["mean"] * table["sign"]
+    """Where a column's best mean stands; a figure alone in its column is not called the best.
+
+    Nor is one of images that its pretraining has seen.
+    """
+    score = (table["mean"] * table["sign"]).where(table["seen"] < JUDGED_SEEN)
     column = score.groupby([table[key] for key in COLUMN], sort=False)
     return score.eq(column.transform("max")) & column.transform("count").gt(1)
 
@@ -53,9 +59,12 @@ def means(jobs: pd.DataFrame) -> pd.DataFrame:
     alike = grouped[["metric", "unit", "judge"]].nunique().eq(1).all(axis="columns")
     tables = grouped.agg(width=("dataset", "size"))
     tables = tables[(tables["width"] > 1) & alike]
-    per_seed = jobs.groupby([*CELL, "baseline", "seed"], sort=False)["value"].mean().reset_index()
+    per_job = jobs.groupby([*CELL, "baseline", "seed"], sort=False)
+    per_seed = per_job.agg(value=("value", "mean"), seen=("seen", "max")).reset_index()
     keys = [*(key for key in CELL if key != "dataset"), "baseline", "seed"]
-    averages = per_seed.groupby(keys, sort=False)["value"].agg(value="mean", found="count")
+    averages = per_seed.groupby(keys, sort=False).agg(
+        value=("value", "mean"), found=("value", "count"), seen=("seen", "max")
+    )
     rows = averages.reset_index().merge(tables["width"].reset_index(), on=TABLE)
     rows["value"] = rows["value"].where(rows["found"] == rows["width"])
     return rows.assign(dataset=MEAN, done=rows["value"].notna())

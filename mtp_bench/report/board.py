@@ -4,7 +4,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mtp_bench import catalog
-from mtp_bench.report import aggregate, notes
+from mtp_bench.report import aggregate, notes, pretraining
 from mtp_bench.report.frame import PlanFile, Problem, planned_frame, read_plans, read_records
 from mtp_bench.store.files import write_atomically
+from mtp_bench.store.records import Record
 
 Line = Mapping[str, Any]
 """One line of a frame: a cell, a row's costs, or something missing. What is unknown is None."""
 
-OF_RECORD = ("source", "val_seen", "stages", "test_images", "split_source", "hardware")
+OF_RECORD = ("source", "val_seen", "seen", "test_images", "split_source", "hardware")
 JOB = [*aggregate.CELL, "job", "seed", "value", "done", *OF_RECORD]
 """What tables and notes need of each job."""
 
@@ -52,8 +53,6 @@ class Table:
     heads: tuple[Head, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
-    leaks: Mapping[str, str]
-    """Dataset → which of the table's recipes have seen its images in pretraining."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class SuiteBoard:
     protocol: str
     data: str
     tables: tuple[Table, ...]
+    pretraining: tuple[Line, ...]
+    """Its finished pretrain jobs."""
     missing: tuple[Line, ...]
     warnings: tuple[str, ...]
 
@@ -82,18 +83,20 @@ def build(results: Path, suites: Sequence[str]) -> Board:
     """The board of these suites, or of all that have a plan in ``results``."""
     plans = read_plans(results, suites)
     planned = {job.id for plan in plans for job in plan.jobs}
-    records, problems = read_records(results / "records", planned if suites else None)
+    records, pretrained, problems = read_records(results / "records", planned if suites else None)
     jobs = planned_frame(plans, records)
     tables = _tables(plans, jobs)
     warned = notes.warnings(jobs)
-    done = set(records["job"])
+    done = {*records["job"], *pretrained}
     boards = []
     for plan in plans:
         missing, mine = _missing(plan, done, problems), {job.id for job in plan.jobs}
         own = [problem.line for problem in problems if problem.job in mine]
         warnings = (*own, *warned.get(plan.suite, ()))
         head = (plan.suite, plan.protocol, plan.data)
-        boards.append(SuiteBoard(*head, tuple(tables[plan.suite]), tuple(missing), warnings))
+        made = tuple(_pretraining(plan, pretrained, results / "records"))
+        shown = (tuple(tables[plan.suite]), made, tuple(missing))
+        boards.append(SuiteBoard(*head, *shown, warnings))
     return Board(tuple(boards), tuple(p.line for p in problems if p.job not in planned))
 
 
@@ -110,6 +113,13 @@ def write(board: Board, results: Path) -> list[Path]:
             write_atomically(path, render(Board((suite,), ())))
             written.append(path)
     return written
+
+
+def _pretraining(plan: PlanFile, found: Mapping[str, Record], records: Path) -> Iterator[Line]:
+    for job in plan.jobs:
+        if job.id in found:
+            users = sum(job.id in other.needs for other in plan.jobs)
+            yield pretraining.line(found[job.id], users, pretraining.conflict_of(records, job.id))
 
 
 def _missing(plan: PlanFile, done: set[str], problems: Sequence[Problem]) -> list[Line]:
@@ -174,7 +184,7 @@ def _table(
     names = [(row["backbone"], row["recipe"]) for row in rows]
     shown = tuple(Row(*name, row, by_row[name]) for name, row in zip(names, rows, strict=True))
     heads = tuple(dict.fromkeys(_head(cell) for cell in cells))
-    return Table(title, heads, shown, notes.under(jobs, cells, rows), notes.leaks(jobs))
+    return Table(title, heads, shown, notes.under(jobs, cells, rows))
 
 
 def _head(line: Line) -> Head:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mtp_bench.report.aggregate import MEAN
 from mtp_bench.report.board import Board, Head, Line, Row, SuiteBoard, Table
 from mtp_bench.report.frame import card_of
+from mtp_bench.report.pretraining import MARKS, SEEN
 
 NONE = "\N{EN DASH}"
 HERE = "val"
@@ -42,10 +43,9 @@ def columns(table: Table) -> tuple[Column, ...]:
 
 
 def _title(head: Head, table: Table) -> str:
-    leak = " §" if head.dataset in table.leaks else ""
     name = head.dataset or "mean over datasets"
     what = (head.metric, head.unit, head.judge, _judged_on(head))
-    return f"{name}{leak}\n{', '.join(filter(None, what)) if head.metric else NONE}"
+    return f"{name}\n{', '.join(filter(None, what)) if head.metric else NONE}"
 
 
 def _judged_on(head: Head) -> str:
@@ -64,7 +64,7 @@ def _judged_on(head: Head) -> str:
 
 def _recipe(row: Row) -> Shown:
     baseline = " (baseline)" if row.marks["baseline"] else ""
-    return Shown(f"{row.recipe}{baseline}{' ‡' if row.marks['after'] else ''}")
+    return Shown(f"{row.recipe}{baseline}{' §' if row.marks['after'] else ''}")
 
 
 def score(head: Head, row: Row) -> Shown:
@@ -83,7 +83,8 @@ def score(head: Head, row: Row) -> Shown:
     if cell["delta"] is not None:
         how = f"k={cell['pairs']:.0f}" if cell["pairs"] else "unpaired"
         below = f"Δ {cell['delta']:+.{digits}f} ({how})"
-    return Shown(f"{cell['mean']:.{digits}f}{spread} {count}", bool(cell["best"]), below)
+    mark = MARKS[int(cell["seen"])]
+    return Shown(f"{cell['mean']:.{digits}f}{spread} {count}{mark}", bool(cell["best"]), below)
 
 
 def _rate(key: str, row: Row) -> Shown:
@@ -134,6 +135,7 @@ FIELDS: Mapping[str, Callable[[Line], Any]] = {
     "higher_is_better": lambda cell: cell["sign"] > 0 if cell["sign"] else None,
     **{name: itemgetter(name) for name in ("n", "awaiting", "mean", "std", "ci_low", "ci_high")},
     "values": itemgetter("values"),
+    "seen": lambda cell: SEEN[int(cell["seen"])],
     "synthetic": itemgetter("synthetic"),
     "train_images_per_s": itemgetter("train_rate"),
     "inference_images_per_s": itemgetter("inference_rate"),

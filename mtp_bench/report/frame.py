@@ -3,11 +3,11 @@
 The one pass over the files. A record that cannot be used is a ``Problem``; the rest is reported.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mtp_bench import catalog
 from mtp_bench.datasets.cards.card import Card, MetricCard
 from mtp_bench.errors import UserError, nearest
+from mtp_bench.report import pretraining
 from mtp_bench.report.aggregate import HOURS, PEAKS, RATES
 from mtp_bench.store.records import Metric, Record, read_record, record_paths
 from mtp_bench.store.scores import Score, read_score
@@ -38,6 +39,7 @@ class PlannedJob(_Part):
     after: bool
     """The paper's protocol on a backbone that the paper did not train."""
     state: str
+    needs: tuple[str, ...] = ()
 
 
 class PlanFile(_Part):
@@ -74,7 +76,7 @@ FACTS = ("metric", "unit", "sign", "judge")
 MADE = ("hardware", "fingerprint", "split_source", "probe", "weights", "stages")
 TEXTS = ("metric", "unit", "judge", "source", *MADE)
 FIGURES = ("value", "sign", *RATES, *PEAKS, "parameters", *HOURS, "test_images")
-RECORD_COLUMNS = ("job", "synthetic", "val_seen", "warnings", *TEXTS, *FIGURES)
+RECORD_COLUMNS = ("job", "synthetic", "val_seen", "seen", "warnings", *TEXTS, *FIGURES)
 JOB_COLUMNS = ("task", "dataset", "backbone", "recipe", "seed", "after")
 PLAN_COLUMNS = ("suite", "data", "job", "baseline", *JOB_COLUMNS)
 
@@ -106,11 +108,21 @@ def _read_plan(path: Path) -> PlanFile:
     return plan
 
 
-def read_records(
-    folder: Path, wanted: Collection[str] | None
-) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
-    """The records of these jobs (none: all), a line each, and those that cannot be used."""
-    rows: list[tuple[Any, ...]] = []
+class Records(NamedTuple):
+    """What a folder of records holds."""
+
+    frame: pd.DataFrame
+    """Fine-tuning jobs, a line each."""
+    pretrained: dict[str, Record]
+    """Pretraining jobs."""
+    problems: tuple[Problem, ...]
+    """Those that cannot be used."""
+
+
+def read_records(folder: Path, wanted: Collection[str] | None) -> Records:
+    """The records of these jobs (none: all)."""
+    tuned: list[tuple[Record, Metric | MetricCard, Score | None]] = []
+    pretrained: dict[str, Record] = {}
     problems: list[Problem] = []
     for path in record_paths(folder):
         if wanted is not None and path.stem not in wanted:
@@ -118,15 +130,19 @@ def read_records(
         try:
             record = read_record(path)
             metric = _check(path, record)
-            score = _score(path, record, problems)
-            rows.append(_row(record, metric, score))
+            if record.spec.kind == "pretrain":
+                pretrained[record.job] = record
+            else:
+                tuned.append((record, metric, _score(path, record, problems)))
         except UserError as error:
             problems.append(Problem(path.stem, str(error)))
         except OSError as error:
             problems.append(Problem(path.stem, f"{path}: cannot be read ({error.strerror})"))
+    rows = [_row(*each, pretrained) for each in tuned]
     frame = pd.DataFrame.from_records(rows, columns=list(RECORD_COLUMNS))
     # Said once for all, since an empty or half-known column would otherwise choose its own type.
-    return frame.astype(dict.fromkeys(FIGURES, "float64")), tuple(problems)
+    kinds = frame.astype({**dict.fromkeys(FIGURES, "float64"), "seen": "float64"})
+    return Records(kinds, pretrained, tuple(problems))
 
 
 def _check(path: Path, record: Record) -> Metric | MetricCard:
@@ -156,7 +172,12 @@ def _score(path: Path, record: Record, problems: list[Problem]) -> Score | None:
         return None
 
 
-def _row(record: Record, metric: Metric | MetricCard, score: Score | None) -> tuple[Any, ...]:
+def _row(
+    record: Record,
+    metric: Metric | MetricCard,
+    score: Score | None,
+    pretrained: Mapping[str, Record],
+) -> tuple[Any, ...]:
     """In the order of ``RECORD_COLUMNS``."""
     facts, memory = record.provenance, record.memory
     value = metric.value if isinstance(metric, Metric) else score and score.value
@@ -167,6 +188,7 @@ def _row(record: Record, metric: Metric | MetricCard, score: Score | None) -> tu
         record.job,
         record.synthetic,
         any(name.endswith(VAL_SEEN) for name in record.metrics),
+        pretraining.seen(card_of(record.spec.dataset), record, pretrained),
         record.warnings,
         record.primary,
         metric.unit,

@@ -9,6 +9,7 @@ import pandas as pd
 from mtp_bench import catalog
 from mtp_bench.report.aggregate import MEAN
 from mtp_bench.report.frame import PlanFile, card_of
+from mtp_bench.report.pretraining import MEANINGS
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -38,9 +39,11 @@ def under(jobs: Lines, cells: Lines, rows: Lines) -> tuple[str, ...]:
     notes += _judges(jobs)
     notes += _means(cells)
     notes += _costs(jobs)
-    notes += [f"§ {dataset}: {what}" for dataset, what in leaks(jobs).items()]
+    marks = {int(cell["seen"]) for cell in cells}
+    notes += [meaning for mark, meaning in MEANINGS.items() if mark in marks]
+    notes += _leaks(jobs) if marks - {0} else ()
     if any(row["after"] for row in rows):
-        notes.append("‡ after the paper: its protocol on a backbone that it did not train")
+        notes.append("§ after the paper: its protocol on a backbone that it did not train")
     return tuple(notes)
 
 
@@ -83,27 +86,14 @@ def _judges(jobs: Lines) -> Iterable[str]:
             yield f"{dataset}: {seen}"
 
 
-def leaks(jobs: Lines) -> dict[str, str]:
-    """Datasets whose images a recipe of the table has seen in pretraining, and how."""
-    found: dict[str, str] = {}
-    for dataset in dict.fromkeys(job["dataset"] for job in jobs):
+def _leaks(jobs: Lines) -> Iterable[str]:
+    """Which recipes have seen a dataset's images in pretraining, and how."""
+    for dataset in dict.fromkeys(job["dataset"] for job in jobs if job["seen"]):
+        recipes = dict.fromkeys(j["recipe"] for j in jobs if j["dataset"] == dataset and j["seen"])
         card = card_of(dataset)
         for overlap in card.overlaps if card else ():
-            seen = [
-                job["recipe"]
-                for job in jobs
-                if overlap.pretraining in _pretrained_on(f"{job['recipe']}+{job['stages'] or ''}")
-            ]
-            if seen:
-                recipes = " and ".join(dict.fromkeys(seen))
-                found[dataset] = f"{recipes} pretrained on {overlap.pretraining}: {overlap.what}"
-    return found
-
-
-def _pretrained_on(stages: str) -> set[str]:
-    """The datasets that the stages of a recipe are trained on."""
-    facts = (catalog.RECIPES[name].facts for name in stages.split("+") if name in catalog.RECIPES)
-    return {fact["runs_on"] for fact in facts if "runs_on" in fact}
+            who = " and ".join(recipes)
+            yield f"{dataset}: {who} pretrained on {overlap.pretraining}: {overlap.what}"
 
 
 def _means(cells: Lines) -> Iterable[str]:

@@ -18,7 +18,9 @@ def render(board: Board) -> str:
     suites = json.dumps([suite.name for suite in board.suites])
     cells, lacking = _lines(data_cells(board)), _lines(missing.values())
     head = f'"schema": {SCHEMA},\n"suites": {suites}'
-    return f'{{{head},\n"cells": [{cells}],\n"missing": [{lacking}]}}\n'
+    made = _lines({line["job"]: line for s in board.suites for line in s.pretraining}.values())
+    body = f'"cells": [{cells}],\n"pretraining": [{made}],\n"missing": [{lacking}]'
+    return f"{{{head},\n{body}}}\n"
 
 
 def _lines(items: Iterable[Line]) -> str:

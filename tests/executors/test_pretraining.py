@@ -35,7 +35,7 @@ overrides:
     set: {{image_size: 64, length: {{iterations: 6}}, warmup: {{iterations: 2}}, batch_size: 8,
            validate_every: {{iterations: 6}}, test: {{image_size: 64, batch_size: 64}}}}
   - where: {{stage: mtp}}
-    set: {{length: {{iterations: 4}}, warmup: {{iterations: 1}}, batch_size: 12, {more}
+    set: {{length: {{iterations: 4}}, warmup: {{iterations: 1}}, batch_size: 12,
            validate_every: {{iterations: 4}}, mtp: {{conflict_every: 2, held_out: 2}}}}
 """
 TERMS = {"semantic", "instance", "rotated"}
@@ -47,14 +47,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
-def make_chain(tmp_path: Path, cache: Path) -> MakeChain:
-    """Plans a recipe; its jobs by stage, the fine-tuning one as ``finetune``."""
+@pytest.fixture(scope="session")
+def make_chain(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> MakeChain:
+    """Plans a recipe; its jobs by stage, the fine-tuning one as ``finetune``.
 
-    def make(recipe: str, name: str = "here", more: str = "", **given: Any) -> dict[str, Bench]:
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "chain.yaml").write_text(SUITE.format(recipe=recipe, more=more))
+    ``given``: resources of the last stage.
+    """
+
+    def make(recipe: str, **given: Any) -> dict[str, Bench]:
+        folder = tmp_path_factory.mktemp("chain")
+        (folder / "chain.yaml").write_text(SUITE.format(recipe=recipe))
         roots = Roots(
             runs=str(folder / "runs"),
             results=str(folder / "results"),
@@ -65,13 +67,28 @@ def make_chain(tmp_path: Path, cache: Path) -> MakeChain:
 
         def ready(job: Job) -> Bench:
             catalog.training_of(job.spec).data.prepare(job.spec, roots, 1, None)
-            write_job(job, Resources(**{"checkpoint_seconds": 0.0, **given}), roots, ("test",))
+            own = given if job.spec.stage == recipe.rpartition("+")[2] else {}
+            write_job(job, Resources(**{"checkpoint_seconds": 0.0, **own}), roots, ("test",))
             return Bench(job_paths(roots, job.id))
 
         plan = make_plan(load_suite(folder / "chain.yaml"))
         return {job.spec.stage or "finetune": ready(job) for job in plan.jobs}
 
     return make
+
+
+def stage_of(make_chain: MakeChain, stage: str, **given: Any) -> Bench:
+    """The job of a stage, what it needs already done."""
+    jobs = make_chain("mae" if stage == "mae" else "mae+mtp", **given)
+    if stage == "mtp":
+        done(jobs["mae"])
+    return jobs[stage]
+
+
+@pytest.fixture(scope="session")
+def calm(make_chain: MakeChain) -> dict[str, Bench]:
+    """Each stage when nothing happens to it."""
+    return {stage: done(stage_of(make_chain, stage)) for stage in ("mae", "mtp")}
 
 
 def done(bench: Bench, **environment: str) -> Bench:
@@ -120,24 +137,16 @@ def test_a_chain_hands_its_backbone_on(make_chain: MakeChain) -> None:
         ("mtp", "artifact.between"),
     ],
 )
-def test_kills_change_no_figure(stage: str, point: str, make_chain: MakeChain) -> None:
-    recipe = "mae" if stage == "mae" else "mine+mtp"
-    calm = done(chain_of(make_chain, recipe, "calm")[stage])
-    disturbed = chain_of(make_chain, recipe, "disturbed")[stage]
+def test_kills_change_no_figure(
+    stage: str, point: str, make_chain: MakeChain, calm: dict[str, Bench]
+) -> None:
+    disturbed = stage_of(make_chain, stage)
     assert disturbed.attempt(MTP_BENCH_KILL_AT=point) == KILLED
     assert not disturbed.paths.record.exists()
     done(disturbed)
-    assert disturbed.curve() == calm.curve()
-    assert disturbed.record()["metrics"] == calm.record()["metrics"]
-    assert disturbed.record()["artifact"] == calm.record()["artifact"]
-
-
-def chain_of(make_chain: MakeChain, recipe: str, name: str, **given: Any) -> dict[str, Bench]:
-    """``mine+mtp`` is the stage alone, from random weights in a file."""
-    jobs = make_chain("mae+mtp" if "mtp" in recipe else recipe, name, **given)
-    if "mtp" in recipe:
-        done(jobs["mae"])
-    return jobs
+    assert disturbed.curve() == calm[stage].curve()
+    assert disturbed.record()["metrics"] == calm[stage].record()["metrics"]
+    assert disturbed.record()["artifact"] == calm[stage].record()["artifact"]
 
 
 SCRIPT = """\
@@ -169,8 +178,10 @@ def spoilt(bench: Bench, bad: tuple[int, ...]) -> subprocess.CompletedProcess[st
     )
 
 
-def test_a_loss_that_is_no_number_costs_one_restart(make_chain: MakeChain) -> None:
-    bench = make_chain("mae")["mae"]
+def test_a_loss_that_is_no_number_costs_one_restart(
+    make_chain: MakeChain, calm: dict[str, Bench]
+) -> None:
+    bench = stage_of(make_chain, "mae")
     ended = spoilt(bench, (4,))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     told = "the loss was nan at iteration 4: one restart without the draws of its micro-batch 3"
@@ -179,16 +190,14 @@ def test_a_loss_that_is_no_number_costs_one_restart(make_chain: MakeChain) -> No
     assert kept["iteration"] == 4
     assert kept["inputs"].shape == (8, 3, 64, 64)
     # Iteration 4 has the batch that would have been the fifth, and so on.
-    calm = done(make_chain("mae", "calm")["mae"])
-    losses, undisturbed = (
-        [row["loss"] for row in b.curve() if "loss" in row] for b in (bench, calm)
-    )
+    jobs = (bench, calm["mae"])
+    losses, undisturbed = ([row["loss"] for row in b.curve() if "loss" in row] for b in jobs)
     assert losses[:3] == undisturbed[:3]
     assert losses[3] != undisturbed[3]
 
 
 def test_a_loss_that_stays_no_number_fails_the_job(make_chain: MakeChain) -> None:
-    bench = make_chain("mae")["mae"]
+    bench = stage_of(make_chain, "mae")
     ended = spoilt(bench, (4, 6))
     assert ended.returncode == 1
     assert (
@@ -204,10 +213,8 @@ def test_two_processes_pretrain_as_one(make_chain: MakeChain) -> None:
 
     One process takes the same two micro-batches, since a RoI head divides by its own pictures.
     """
-    halves = chain_of(make_chain, "mine+mtp", "halves", micro_batch=6)["mtp"]
-    two = chain_of(make_chain, "mine+mtp", "two")["mtp"]
-    done(halves)
-    write_processes(two, 2)
+    halves = done(stage_of(make_chain, "mtp", micro_batch=6))
+    two = stage_of(make_chain, "mtp", processes=2)
     assert two.attempt_together(2) == 0, two.paths.log.read_text()
     first, second = (row for row in halves.curve()[:2])
     together = two.curve()[0]
@@ -219,12 +226,6 @@ def test_two_processes_pretrain_as_one(make_chain: MakeChain) -> None:
     assert load_file(two.paths.artifact).keys() == load_file(halves.paths.artifact).keys()
 
 
-def write_processes(bench: Bench, count: int) -> None:
-    job = json.loads(bench.paths.job_file.read_text())
-    job["resources"]["processes"] = count
-    bench.paths.job_file.write_text(json.dumps(job))
-
-
 def gradients(path: Path) -> list[torch.Tensor]:
     """AdamW's first moments after one step: a tenth of its gradients."""
     found: Any = torch.load(path, weights_only=True)["optimizer"]
@@ -232,7 +233,7 @@ def gradients(path: Path) -> list[torch.Tensor]:
 
 
 def test_batches_that_sets_cannot_share_are_refused(make_chain: MakeChain) -> None:
-    bench = chain_of(make_chain, "mine+mtp", "odd", micro_batch=4)["mtp"]
+    bench = stage_of(make_chain, "mtp", micro_batch=4)
     assert bench.attempt() == 1
     told = "4 pictures at once cannot be of 3 sets alike: give a --micro-batch that is a multiple"
     assert told in bench.paths.log.read_text()

@@ -20,7 +20,7 @@ def job(dataset: str, recipe: str, seed: int, value: float, **changes: Any) -> d
     line = {"suite": "s", "task": "t", "data": "release", "synthetic": False, "dataset": dataset}
     line |= {"metric": "accuracy", "unit": "%", "sign": 1.0, "backbone": "b", "recipe": recipe}
     line |= {"baseline": recipe == "scratch", "after": False, "seed": seed, "value": value}
-    return line | {"judge": "", "done": value == value} | COSTS | changes
+    return line | {"judge": "", "seen": 0.0, "done": value == value} | COSTS | changes
 
 
 def cell(table: pd.DataFrame, dataset: str, recipe: str, **more: Any) -> dict[str, Any]:
@@ -106,6 +106,14 @@ def test_lowest_is_best_where_lower_is_better() -> None:
     )
     assert cell(cells(jobs), "A", "imp")["best"]
     assert not cell(cells(jobs), "A", "scratch")["best"]
+
+
+def test_what_was_seen_while_it_was_judged_is_never_the_best() -> None:
+    jobs = [
+        job("A", r, 0, v, seen=s) for r, v, s in (("x", 90, 2.0), ("y", 80, 1.0), ("z", 70, 0.0))
+    ]
+    table = cells(pd.DataFrame(jobs))
+    assert {r: cell(table, "A", r)["best"] for r in "xyz"} == {"x": False, "y": True, "z": False}
 
 
 def test_a_lone_figure_is_not_the_best_of_its_column() -> None:

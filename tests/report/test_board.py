@@ -16,10 +16,9 @@ from mtp_bench.cli.report import report
 from mtp_bench.errors import UserError
 from mtp_bench.report import to_csv, to_json, to_markdown, to_terminal
 from mtp_bench.report.board import build, write
-from mtp_bench.suite.schema import Stage
 
 if TYPE_CHECKING:
-    from mtp_bench.suite.schema import Stage
+    pass
 from tests.report.conftest import Study
 
 GOLDEN = """\
@@ -70,7 +69,7 @@ def test_all_formats_say_the_same(study: Study) -> None:
 def test_json_has_its_schema(study: Study) -> None:
     study.save(study.record(study.spec("EuroSAT", "imp", 0), 70.0, gpu=True))
     document = json.loads(to_json.render(build(study.results, ["s"])))
-    assert list(document) == ["schema", "suites", "cells", "missing"]
+    assert list(document) == ["schema", "suites", "cells", "pretraining", "missing"]
     assert (document["schema"], document["suites"]) == (1, ["s"])
     imp = document["cells"][1]
     first = {"seed": 0, "value": 70.0, "job": study.job("EuroSAT", "imp", 0)}
@@ -89,6 +88,7 @@ def test_json_has_its_schema(study: Study) -> None:
         "awaiting": 0,
         "mean": 72.0,
         "std": 2.0,
+        "seen": "none",
         "synthetic": False,
         "train_images_per_s": 101.0,
         "gpu_hours": 0.5,
@@ -113,20 +113,6 @@ def test_a_planned_suite_without_records_is_all_gaps(empty: Study) -> None:
     text = to_terminal.render(board)
     assert "\N{EN DASH} (n=0 of 2)" in text
     assert "timm/resnet18 imp, pending: DIOR seeds 0, 1" in text
-
-
-def test_columns_whose_images_were_seen_in_pretraining_are_marked(empty: Study) -> None:
-    clean = [empty.spec(name, "imp", 0) for name in ("DIOR", "xView")]
-    renamed = empty.spec("DIOR", "mine", 0, stages=(Stage(name="mae+mtp"),))
-    touched = [empty.spec("DIOR", "imp+mtp", 0), renamed]
-    empty.plan(clean, "clean")
-    empty.plan([*clean, *touched], "both")
-    empty.save(*(empty.record(spec, 50.0) for spec in (*clean, *touched)))
-    assert "§" not in to_terminal.render(build(empty.results, ["clean"]))
-    text = to_terminal.render(build(empty.results, ["both"]))
-    assert [line.count("§") for line in text.splitlines() if " xView " in line][:1] == [1]
-    assert "DIOR §" in text
-    assert "§ DIOR: imp+mtp and mine pretrained on SAMRS: SIOR holds train and val" in text
 
 
 def test_a_row_that_lacks_a_dataset_has_no_mean(study: Study) -> None:
@@ -187,8 +173,8 @@ def test_subset_and_after_the_paper_are_marked(empty: Study) -> None:
     empty.plan([one], states={empty.record(one, 0.0).job: {"after": True}})
     text = to_terminal.render(build(empty.results, []))
     assert text.startswith("s: scene classification, protocol demo, subset of the user's own\n")
-    assert "imp ‡" in text
-    assert "‡ after the paper" in text
+    assert "imp §" in text
+    assert "§ after the paper" in text
 
 
 def spoil(study: Study, job: str, how: str) -> str:

@@ -87,6 +87,10 @@ class Overlap:
 
     pretraining: str
     what: str
+    part: str = ""
+    """Which of its sets; empty: it has none."""
+    judged: bool = False
+    """Whether images that are judged here, on val, are among them."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ CARD = Card(
         Overlap(
             "SAMRS",
             "SIOR holds train and val, with their boxes; as released also test, which MTP left out",
+            "SIOR",
         ),
     ),
     defects=(

@@ -31,7 +31,12 @@ CARD = Card(
     "CVPR 2018",
     known=(Known("alpha", "*/images/*", "some scenes are RGBA"),),
     overlaps=(
-        Overlap("SAMRS", "SOTA-RBB holds tiles of DOTA-v2.0's train and val, and with them v1.0's"),
+        Overlap(
+            "SAMRS",
+            "SOTA-RBB holds tiles of DOTA-v2.0's train and val, and with them v1.0's",
+            "SOTA-RBB",
+            judged=True,
+        ),
     ),
     defects=(
         "panchromatic scenes have one channel, some others four",

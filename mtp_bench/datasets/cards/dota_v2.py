@@ -43,7 +43,14 @@ CARD = Card(
     citation="Ding et al., Object Detection in Aerial Images, TPAMI 2021, "
     "doi 10.1109/TPAMI.2021.3117983",
     known=(Known("alpha", "*/images/*", "some scenes are RGBA"),),
-    overlaps=(Overlap("SAMRS", "SOTA-RBB holds tiles of train and val, with their boxes"),),
+    overlaps=(
+        Overlap(
+            "SAMRS",
+            "SOTA-RBB holds tiles of train and val, with their boxes",
+            "SOTA-RBB",
+            judged=True,
+        ),
+    ),
     defects=(
         "the package of v2.0 lacks v1.0's images: labels without images are the commonest mistake",
         "labels of v1.0 and v2.0 for one scene differ and must not be mixed",

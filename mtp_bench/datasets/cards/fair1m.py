@@ -62,7 +62,14 @@ CARD = Card(
         # 12481, 11066, 13051 and 15589 of part 2 are 5615, 3872, 4008 and 7002 of validation.
         Known("leak", "validation/*", "51 images of validation stand in train as well"),
     ),
-    overlaps=(Overlap("SAMRS", "FAST holds tiles of train and validation, with their boxes"),),
+    overlaps=(
+        Overlap(
+            "SAMRS",
+            "FAST holds tiles of train and validation, with their boxes",
+            "FAST",
+            judged=True,
+        ),
+    ),
     defects=(
         "train and validation reuse the same numbers: merging them into one folder loses 8,287",
         "216 groups of images (540) have the same annotations to the point, 51 across the splits",
