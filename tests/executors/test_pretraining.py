@@ -36,6 +36,7 @@ overrides:
            validate_every: {{iterations: 6}}, test: {{image_size: 64, batch_size: 64}}}}
   - where: {{stage: mtp}}
     set: {{length: {{iterations: 4}}, warmup: {{iterations: 1}}, batch_size: 12,
+           decoder: {{kind: upernet, channels: 32, dropout: 0.0}},
            validate_every: {{iterations: 4}}, mtp: {{conflict_every: 2, held_out: 2}}}}
 """
 TERMS = {"semantic", "instance", "rotated"}

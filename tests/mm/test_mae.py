@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtp_bench.backbones import create
+from mtp_bench.backbones import create, for_task
 from mtp_bench.backbones.weights import load_state
 from mtp_bench.errors import UserError
 from mtp_bench.mm.mae import Mae, patches_of, plain, positions
@@ -58,7 +58,7 @@ def test_the_encoder_sees_shown_patches_alone() -> None:
 
 
 def test_losses_are_the_published_ones_by_hand() -> None:
-    """Told nothing but zeros: the mean square of the hidden pixels; of normalised ones, almost 1."""
+    """Told zeros alone: the mean square of the hidden pixels; of normalised ones, almost 1."""
     images, orders, _ = batch()
     plain_loss = model().losses(images, torch.zeros(2, PATCHES, 768), orders)
     for picture, order, loss in zip(images, orders, plain_loss, strict=True):
@@ -77,7 +77,7 @@ def test_patches_are_read_row_by_row_with_channels_together() -> None:
 
 
 def test_positions_are_maes_own() -> None:
-    """x in the first half, y in the second, sines before cosines; zeros for the class token."""
+    """X in the first half, y in the second, sines before cosines; zeros for the class token."""
     table = positions(8, 3)
     assert table.shape == (10, 8)
     assert (table[0] == 0).all()
@@ -103,7 +103,7 @@ def test_a_few_steps_lower_the_loss() -> None:
 @pytest.mark.parametrize("name", ["vit_t_rvsa", "timm/vit_tiny_patch16_224"])
 def test_backbones_start_from_it_bit_for_bit(name: str) -> None:
     state = export(model(name))
-    backbone = create(name, image_size=SIDE, **({} if "rvsa" in name else {"pyramid": "simple"}))
+    backbone = create(name, image_size=SIDE, **for_task(name, "segmentation"))
     report = load_state(backbone, state, "mae", "0", recipe="mae")
     assert report.share == 1.0
     assert not report.missing
