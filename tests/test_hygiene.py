@@ -159,7 +159,7 @@ def code_lines(path: Path) -> int:
 
 
 def test_the_whole_stays_small() -> None:
-    assert sum(code_lines(path) for path in FILES) < 16_900
+    assert sum(code_lines(path) for path in FILES) < 18_400
 
 
 @pytest.mark.parametrize("name", TREES)

@@ -93,19 +93,8 @@ def make_config(
     An epoch is ceil(images / batch) iterations, as a loader without dropped batches counts it.
     """
     protocol = job.spec.settings
-    train = task.dataset(context, "train")
     micro, accumulation = split_batch(job)
-    parts = task.parts(protocol)
-    if micro % parts:
-        raise UserError(
-            f"{job.id}: {micro} pictures at once cannot be of {parts} sets alike: give a "
-            f"--micro-batch that is a multiple of {parts}"
-        )
-    if micro // parts < task.least_batch and not context.sync_norm:
-        raise UserError(
-            f"{job.id}: {micro} picture at once leaves its batch norm one value of each: give "
-            f"--micro-batch {task.least_batch * parts} or more"
-        )
+    _check_batch(job, context, task, micro)
     epoch = math.ceil(data.train_images / protocol.batch_size)
     total = _iterations(protocol.length, epoch)
     course = Course(
@@ -137,7 +126,7 @@ def make_config(
             "batch_size": micro,
             "dataset": {
                 "type": "mtp_bench.mm.draws.DrawnDataset",
-                "dataset": train,
+                "dataset": task.dataset(context, "train"),
                 "seed": context.seeds["data"],
             },
             "sampler": {
@@ -162,6 +151,21 @@ def make_config(
     if task.held_back(context):
         config |= _evaluation("test", job, context, task, workers)
     return config, course
+
+
+def _check_batch(job: JobFile, context: Context, task: Task, micro: int) -> None:
+    """Refuse pictures at once that sets cannot share, or that batch norm is nothing for."""
+    parts, least = task.parts(job.spec.settings), task.least_batch(job.spec.settings)
+    if micro % parts:
+        raise UserError(
+            f"{job.id}: {micro} pictures at once cannot be of {parts} sets alike: give a "
+            f"--micro-batch that is a multiple of {parts}"
+        )
+    if micro // parts < least and not context.sync_norm:
+        raise UserError(
+            f"{job.id}: {micro} picture at once leaves its batch norm one value of each: give "
+            f"--micro-batch {least * parts} or more"
+        )
 
 
 def _evaluation(loop: str, job: JobFile, context: Context, task: Task, workers: Plain) -> Plain:

@@ -184,7 +184,11 @@ def _draw(job: JobFile, task: Task, paths: JobPaths) -> None:
 def _warnings(job: JobFile, task: Task, paths: JobPaths, judged: Judged | None) -> tuple[str, ...]:
     """What a reader of the figures should know of this training."""
     found = []
-    if task.least_batch > 1 and job.resources.processes > 1 and job.resources.device == "cpu":
+    if (
+        task.least_batch(job.spec.settings) > 1
+        and job.resources.processes > 1
+        and job.resources.device == "cpu"
+    ):
         found.append("batch norm counted over each process's own pictures: on a CPU it cannot else")
     found += divergence.told(paths)
     rows = list(scalars.read(paths.scalars))

@@ -73,5 +73,5 @@ TASK = Task(
     scope="mmseg",
     settle=masks.settle,
     units="mtp_bench.mm.masks.Maps",
-    least_batch=2,
+    least_batch=lambda _: 2,
 )

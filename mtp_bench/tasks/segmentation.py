@@ -82,5 +82,5 @@ TASK = Task(
     settle=masks.settle,
     units="mtp_bench.mm.masks.Maps",
     held_back=judging.held_back,
-    least_batch=2,
+    least_batch=lambda _: 2,
 )

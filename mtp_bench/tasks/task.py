@@ -107,7 +107,7 @@ class Task:
     """The class in ``mm`` that makes those of predicted samples."""
     held_back: Callable[[Context], bool] = field(default=lambda _: False)
     """Whether there is a split to predict for a server."""
-    least_batch: int = 1
+    least_batch: Callable[[Protocol], int] = field(default=lambda _: 1)
     """Pictures, of each part, that a process must take at once: batch norm has one value else."""
     parts: Callable[[Protocol], int] = field(default=lambda _: 1)
     """Of how many sets each batch takes equally many pictures, one after the other."""

@@ -35,9 +35,9 @@ overrides:
     set: {{image_size: 64, length: {{iterations: 6}}, warmup: {{iterations: 2}}, batch_size: 8,
            validate_every: {{iterations: 6}}, test: {{image_size: 64, batch_size: 64}}}}
   - where: {{stage: mtp}}
-    set: {{length: {{iterations: 4}}, warmup: {{iterations: 1}}, batch_size: 12,
+    set: {{length: {{iterations: {steps}}}, warmup: {{iterations: 1}}, batch_size: 12,
            decoder: {{kind: upernet, channels: 32, dropout: 0.0}},
-           validate_every: {{iterations: 4}}, mtp: {{conflict_every: 2, held_out: 2}}}}
+           validate_every: {{iterations: {steps}}}, mtp: {{conflict_every: 2, held_out: 2}}}}
 """
 TERMS = {"semantic", "instance", "rotated"}
 MakeChain = Callable[..., dict[str, Bench]]
@@ -52,12 +52,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_chain(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> MakeChain:
     """Plans a recipe; its jobs by stage, the fine-tuning one as ``finetune``.
 
-    ``given``: resources of the last stage.
+    ``steps`` of mtp; ``given``: resources of the last stage.
     """
 
-    def make(recipe: str, **given: Any) -> dict[str, Bench]:
+    def make(recipe: str, steps: int = 4, **given: Any) -> dict[str, Bench]:
         folder = tmp_path_factory.mktemp("chain")
-        (folder / "chain.yaml").write_text(SUITE.format(recipe=recipe))
+        (folder / "chain.yaml").write_text(SUITE.format(recipe=recipe, steps=steps))
         roots = Roots(
             runs=str(folder / "runs"),
             results=str(folder / "results"),
@@ -214,8 +214,8 @@ def test_two_processes_pretrain_as_one(make_chain: MakeChain) -> None:
 
     One process takes the same two micro-batches, since a RoI head divides by its own pictures.
     """
-    halves = done(stage_of(make_chain, "mtp", micro_batch=6))
-    two = stage_of(make_chain, "mtp", processes=2)
+    halves = done(stage_of(make_chain, "mtp", steps=2, micro_batch=6))
+    two = stage_of(make_chain, "mtp", steps=2, processes=2)
     assert two.attempt_together(2) == 0, two.paths.log.read_text()
     first, second = (row for row in halves.curve()[:2])
     together = two.curve()[0]
