@@ -18,6 +18,7 @@ from mtp_bench.executors.cluster import act, look, watch
 from mtp_bench.executors.dispatch import Cluster as Run
 from mtp_bench.executors.outcome import retry_failed
 from mtp_bench.executors.prepare import site_resources
+from mtp_bench.store.lock import holder
 from mtp_bench.suite.load import load_suite
 from mtp_bench.suite.plan import Plan, make_plan
 from mtp_bench.suite.schema import Roots
@@ -120,6 +121,56 @@ def test_what_needs_a_failed_job_is_cancelled_and_named(place: Place, cluster: C
     assert len(retry_failed(plan, run.roots)) == 2
     again = watch(run, lambda _: None)
     assert {f.job: f.state for f in again.failures} == {first.id: "failed", second.id: "cancelled"}
+
+
+STAGE = """\
+  - where: {stage: mae}
+    set:
+      image_size: 32
+      length: {iterations: 150}
+      batch_size: 8
+      lr: 1e-3
+      layer_decay: null
+      drop_path: 0.0
+      augmentation: crop_flip
+      validate_every: {iterations: 150}
+      test: {image_size: 32}
+      mae: {folder: EuroSAT, decoder_width: 32, decoder_depth: 1, decoder_heads: 2}
+"""
+
+
+def test_pretraining_feeds_fine_tuning_whatever_is_killed(place: Place) -> None:
+    """Each phase loses its worker once: both jobs go on, and nothing is done twice."""
+    place.change("[scratch]", "[mae]")
+    place.change("seeds: 2", "seeds: 1")
+    with (place.folder / "tiny.protocol.yaml").open("a") as stream:
+        stream.write(STAGE)
+    place.environment["MTP_BENCH_CHECKPOINT_SECONDS"] = "0"
+    watching = place.start_run()
+    killed = []
+    for kind in ("pretrain", "eurosat"):
+
+        def at_work(kind: str = kind) -> str | None:
+            jobs = (job for job in place.tasks().values() if job.startswith(kind))
+            return next((j for j in jobs if place.iteration(j) > 10), None)
+
+        job = until(at_work, 120, f"{kind} at work")
+        found = holder(place.runs / str(job))
+        assert found is not None
+        os.kill(found.pid, signal.SIGKILL)
+        killed.append(str(job))
+    code, _, err = place.ended(watching)
+    assert code == 0, err
+    made, used = (place.record(job) for job in killed)
+    assert used["provenance"]["weights"]["sha256"] == made["artifact"]
+    assert made["attempts"][-1]["ended"] <= used["attempts"][0]["started"]
+    for record in (made, used):
+        outcomes = [attempt["outcome"] for attempt in record["attempts"]]
+        assert outcomes[-1] == "done"
+        assert outcomes.count("done") == 1
+        assert len(outcomes) == 2
+        iterations = [row["iteration"] for row in place.curve(record["job"]) if "loss" in row]
+        assert iterations == sorted(set(iterations))
 
 
 def optimizer_state(place: Place, job: str) -> list[torch.Tensor]:
