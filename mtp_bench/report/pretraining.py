@@ -19,6 +19,7 @@ MEANINGS = {
     "column; 'exclude: val' leaves such images out of mtp",
 }
 GIB = 2**30
+HEAD = "Pretraining in {}, which the costs above leave out"
 
 
 def seen(card: Card | None, record: Record, pretrained: Mapping[str, Record]) -> int:
@@ -45,9 +46,11 @@ def seen(card: Card | None, record: Record, pretrained: Mapping[str, Record]) ->
 def _read_by(stage: Stage, made: Record | None) -> tuple[set[str], set[str], bool]:
     """The sets that a stage was trained on, their parts, and whether validation was left out."""
     if made is None:
-        names = [name for name in stage.name.split("+") if name in catalog.RECIPES]
-        facts = [catalog.RECIPES[name].facts.get("runs_on") for name in names]
-        sets = {str(name) for name in facts if name}
+        # A variant of a stage has a name of the user's: its job's id tells the data.
+        ours = (catalog.RECIPES.get(name) for name in stage.name.split("+"))
+        sets = {str(entry.facts["runs_on"]) for entry in ours if entry and "runs_on" in entry.facts}
+        if f"{stage.pretrain}".startswith("pretrain-samrs-") or "+mtp" in f"+{stage.name}":
+            sets.add("SAMRS")
         parts = {p for name in sets for p in catalog.DATASETS[name].facts.get("parts", ())}
         return sets, parts, False
     mtp = made.spec.settings.mtp
@@ -104,7 +107,8 @@ def texts(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         label = " (synthetic)" if job["synthetic"] else ""
         where = f"{job['data']}{label}, {span}"
         told = "; ".join([where, *some, figures, ", ".join(filter(None, costs))])
-        yield f"{job['backbone']} {job['recipe']}: {told}; used by {job['used_by']} jobs"
+        users = f"{job['used_by']} job{'s' * (job['used_by'] != 1)}"
+        yield f"{job['backbone']} {job['recipe']}: {told}; used by {users}"
         if job["conflict"]:
             norms, cosines = (_means(job["conflict"], kind) for kind in ("gradient_norm", "cosine"))
             agree = f"; cosines {cosines}" if cosines else ""
@@ -117,6 +121,6 @@ def texts(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 def _means(conflict: Mapping[str, Any], kind: str) -> str:
     rows = conflict.get(kind) or {}
     return ", ".join(
-        f"{name} {row['mean']:.2f} ({row['first']:.2f} to {row['last']:.2f})"
+        f"{name} {row['mean']:.3g} ({row['first']:.3g} to {row['last']:.3g})"
         for name, row in rows.items()
     )

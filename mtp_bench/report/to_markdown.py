@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from mtp_bench.report.board import Board, Table
 from mtp_bench.report.columns import Shown, columns, missing_lines
-from mtp_bench.report.pretraining import texts
+from mtp_bench.report.pretraining import HEAD, texts
 
 
 def render(board: Board) -> str:
@@ -13,7 +13,7 @@ def render(board: Board) -> str:
         for table in suite.tables:
             blocks += [f"## {_plain(table.title)}", _table(table), _list(table.notes)]
         if suite.pretraining:
-            blocks += [f"### Pretraining in {suite.name}", _list(texts(suite.pretraining))]
+            blocks += [f"### {HEAD.format(suite.name)}", _list(texts(suite.pretraining))]
         if suite.missing:
             blocks += [f"### Missing in {suite.name}", _list(missing_lines(suite))]
     if board.warnings():

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mtp_bench.report.board import Board, Table
 from mtp_bench.report.columns import Column, Shown, columns, missing_lines
-from mtp_bench.report.pretraining import texts
+from mtp_bench.report.pretraining import HEAD, texts
 
 GAP = "  "
 BOLD, PLAIN = "\033[1m", "\033[0m"
@@ -23,7 +23,7 @@ def render(board: Board, colour: bool = False, width: int | None = None) -> str:
             for block in _blocks(table, colour, width):
                 lines += [*block, ""]
             lines += _list("", table.notes, width)
-        lines += _list(f"Pretraining in {suite.name}:", texts(suite.pretraining), width)
+        lines += _list(f"{HEAD.format(suite.name)}:", texts(suite.pretraining), width)
         lines += _list(f"Missing in {suite.name}:", missing_lines(suite), width)
     lines += _list("Warnings:", board.warnings(), width)
     return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -32,8 +32,8 @@ datasets: [EuroSAT]
 overrides:
   - set: {{length: {{iterations: 2}}, warmup: {{iterations: 1}}, validate_every: {{iterations: 2}}}}
   - where: {{stage: mae}}
-    set: {{image_size: 64, length: {{iterations: 6}}, warmup: {{iterations: 2}}, batch_size: 8,
-           validate_every: {{iterations: 6}}, test: {{image_size: 64, batch_size: 64}}}}
+    set: {{image_size: 64, length: {{iterations: {mae}}}, warmup: {{iterations: 2}}, batch_size: 8,
+           validate_every: {{iterations: {mae}}}, test: {{image_size: 64, batch_size: 64}}}}
   - where: {{stage: mtp}}
     set: {{length: {{iterations: {steps}}}, warmup: {{iterations: 1}}, batch_size: 12,
            decoder: {{kind: upernet, channels: 32, dropout: 0.0}},
@@ -52,12 +52,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_chain(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> MakeChain:
     """Plans a recipe; its jobs by stage, the fine-tuning one as ``finetune``.
 
-    ``steps`` of mtp; ``given``: resources of the last stage.
+    ``steps`` of mtp, and where they are fewer than usual of mae; ``given``: resources of the last
+    stage.
     """
 
     def make(recipe: str, steps: int = 4, **given: Any) -> dict[str, Bench]:
         folder = tmp_path_factory.mktemp("chain")
-        (folder / "chain.yaml").write_text(SUITE.format(recipe=recipe, steps=steps))
+        (folder / "chain.yaml").write_text(
+            SUITE.format(recipe=recipe, steps=steps, mae=6 if steps == 4 else steps)
+        )
         roots = Roots(
             runs=str(folder / "runs"),
             results=str(folder / "results"),
@@ -209,22 +212,27 @@ def test_a_loss_that_stays_no_number_fails_the_job(make_chain: MakeChain) -> Non
     assert len(list(bench.paths.diverged.iterdir())) == 2
 
 
-def test_two_processes_pretrain_as_one(make_chain: MakeChain) -> None:
-    """Gloo: each term of the loss and the gradient of the first step, batch norm apart.
+@pytest.mark.parametrize(("stage", "micro_batch"), [("mae", None), ("mtp", 6)])
+def test_two_processes_pretrain_as_one(
+    stage: str, micro_batch: int | None, make_chain: MakeChain
+) -> None:
+    """Gloo: each term of the loss and the gradient of the first step.
 
-    One process takes the same two micro-batches, since a RoI head divides by its own pictures.
+    Of mtp one process takes the same two micro-batches: a RoI head divides by its own pictures, and
+    on a CPU batch norm counts over a process's own.
     """
-    halves = done(stage_of(make_chain, "mtp", steps=2, micro_batch=6))
-    two = stage_of(make_chain, "mtp", steps=2, processes=2)
+    one = done(stage_of(make_chain, stage, steps=2, micro_batch=micro_batch))
+    two = stage_of(make_chain, stage, steps=2, processes=2)
     assert two.attempt_together(2) == 0, two.paths.log.read_text()
-    first, second = (row for row in halves.curve()[:2])
-    together = two.curve()[0]
+    parts = 1 if micro_batch is None else 2
+    first, together = one.curve()[:parts], two.curve()[0]
     for name in (name for name in together if "loss" in name):
-        assert together[name] == pytest.approx((first[name] + second[name]) / 2, rel=1e-5), name
-    after = (halves.paths.checkpoints / "iter_2.pth", two.paths.checkpoints / "iter_1.pth")
+        mean = sum(row[name] for row in first) / parts
+        assert together[name] == pytest.approx(mean, rel=1e-5), name
+    after = (one.paths.checkpoints / f"iter_{parts}.pth", two.paths.checkpoints / "iter_1.pth")
     for alone, shared in zip(*(gradients(path) for path in after), strict=True):
         assert float((alone - shared).norm()) <= 1e-5 * float(alone.norm()) + 1e-9
-    assert load_file(two.paths.artifact).keys() == load_file(halves.paths.artifact).keys()
+    assert load_file(two.paths.artifact).keys() == load_file(one.paths.artifact).keys()
 
 
 def gradients(path: Path) -> list[torch.Tensor]:

@@ -72,6 +72,25 @@ def test_what_a_pretraining_here_has_seen_is_by_its_sets(
     assert cell["seen"] == seen
 
 
+@pytest.mark.parametrize(
+    ("stage", "seen"),
+    [
+        (Stage(name="one_head", pretrain="pretrain-samrs-x-mae+one_head-s0-0"), "train"),
+        (Stage(name="my_mae", pretrain="pretrain-million.aid-x-my_mae-s0-0"), "none"),
+        (Stage(name="mae+mtp_rd"), "train"),
+        (Stage(name="mae"), "none"),
+    ],
+)
+def test_what_left_no_record_is_taken_to_have_seen_all(
+    stage: Stage, seen: str, empty: Study
+) -> None:
+    spec = empty.spec("DIOR", "mine", 0, stages=(stage,))
+    empty.plan([spec])
+    empty.save(empty.record(spec, 50.0))
+    (cell,) = json.loads(to_json.render(build(empty.results, [])))["cells"]
+    assert cell["seen"] == seen
+
+
 def test_pretraining_is_told_apart_with_its_cost(empty: Study) -> None:
     stage = pretraining(empty, heads=("semantic", "rotated"))
     made = empty.record(stage, 3.0)
@@ -95,6 +114,6 @@ def test_pretraining_is_told_apart_with_its_cost(empty: Study) -> None:
         assert "Pretraining in s" in text
         assert "timm/resnet18 imp+mtp: SAMRS, 2 epochs; parts: SOTA-RBB + SIOR + FAST" in text
         assert "used by 2 jobs" in text
-        assert "cosines semantic~rotated 0.25 (0.50 to 0.10)" in text
+        assert "cosines semantic~rotated 0.25 (0.5 to 0.1)" in text
     assert len(json.loads(to_json.render(board))["missing"]) == 2
     assert all(row.recipe == "imp+mtp" for s in board.suites for t in s.tables for row in t.rows)
