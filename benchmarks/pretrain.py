@@ -6,8 +6,8 @@
 ``data``: images/s with two loader workers against none, and, in one process, against the published
 manner: whole pictures and all of their masks through mmcv's and mmdet's transforms. Pictures are
 renderings of 1,024 px, as large as SAMRS's. ``step``: one iteration of the joint model against the
-three models of one head each, one after the other, on the same pictures; ViT-S on 224 px. Rounds
-alternate, and medians of their ratios are told.
+three models of one head each, one after the other, on the same pictures; ViT-B on 224 px and heads
+as published. Rounds alternate, and medians of their ratios are told.
 """
 
 from __future__ import annotations
@@ -22,16 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROUNDS = 5
+ROUNDS = {"data": 5, "step": 3}
 SIDE = 448
-SUITE = """\
-name: bench
-protocol: paper
-data: miniature
-backbones: {vit_s_rvsa: [own]}
-recipes: {own: {weights: none.pth}, full: {chain: own+mtp}}
-datasets: [EuroSAT]
-"""
 
 
 def prepared(room: Path) -> list[dict[str, Any]]:
@@ -186,7 +178,7 @@ def data_side(room: Path) -> dict[str, float]:
     enlarge(data, room)
     ours, literal = Drawn(data), Literal(data)
     two, plain = [], []
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS["data"]):
         alone = rate(ours, 0)
         two.append(rate(ours, 2) / alone)
         plain.append(alone / rate(literal, 0))
@@ -203,8 +195,9 @@ def step_time(room: Path) -> dict[str, float]:
 
     from mtp_bench.mm import joint as joint_module
     from mtp_bench.mm.samrs import JointImages
-    from mtp_bench.recipes import mtp
+    from mtp_bench.recipes.mtp import upernet
     from mtp_bench.suite.protocol import Decoder, Detector
+    from mtp_bench.tasks.detectors import mask_rcnn, oriented_rcnn
 
     side, heads = 224, ("semantic", "instance", "rotated")
     transform = {"image_size": side, "scale": [0.5, 2.0], "augment": True}
@@ -213,13 +206,13 @@ def step_time(room: Path) -> dict[str, float]:
     )
     first = [sum(data.parts[:part]) for part in range(3)]
     items = [data[start + turn] for turn in range(2) for start in first]
-    backbone = {"name": "vit_s_rvsa", "image_size": side, "seed": 0, "weights": None}
+    backbone = {"name": "vit_b_rvsa", "image_size": side, "seed": 0, "weights": None}
     norm = {"type": "BN", "requires_grad": True}
     detector, decoder = Detector(kind="oriented_rcnn"), Decoder(kind="upernet", channels=256)
     makers: dict[str, Callable[[int], Any]] = {
-        "semantic": lambda n: mtp._upernet(decoder, n + 1, norm),
-        "instance": lambda n: mtp.mask_rcnn(detector, n, 14, 4),
-        "rotated": lambda n: mtp.oriented_rcnn(detector, n),
+        "semantic": lambda n: upernet(decoder, n + 1, norm),
+        "instance": lambda n: mask_rcnn(detector, n, 14, 4),
+        "rotated": lambda n: oriented_rcnn(detector, n),
     }
     sets = data.metainfo["classes"]
     preprocessor = {"mean": [120.0] * 3, "std": [60.0] * 3, "boxtype2tensor": False}
@@ -247,7 +240,7 @@ def step_time(room: Path) -> dict[str, float]:
     for built in (together, *apart):
         iteration(built)
     ratios = []
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS["step"]):
         ratios.append(iteration(together) / sum(iteration(each) for each in apart))
         print(f"together / apart {ratios[-1]:.3f}", file=sys.stderr)
     return {"step together / three apart": statistics.median(ratios)}

@@ -104,6 +104,7 @@ def make_config(
         context.seeds["train"],
         job.resources.checkpoint_seconds,
         pretraining=job.spec.stage is not None,
+        skipped=tuple(skipped),
     )
     workers = {
         "num_workers": job.resources.loader_workers,

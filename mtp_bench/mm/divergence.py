@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from mmengine.dist import get_rank, is_main_process
 
-from mtp_bench.mm.draws import after_skips
 from mtp_bench.store import scalars
 from mtp_bench.store.files import make_folder, whole
 from mtp_bench.store.paths import JobPaths
@@ -42,22 +41,32 @@ def told(paths: JobPaths) -> list[str]:
     ]
 
 
-def leave_out(paths: JobPaths, done: int, batch: Any, losses: Mapping[str, torch.Tensor]) -> None:
-    """Keep the batch of iteration ``done`` and restart without it.
+def leave_out(
+    paths: JobPaths,
+    where: tuple[int, int],
+    batch: Any,
+    losses: Mapping[str, torch.Tensor],
+    *,
+    again: bool,
+) -> None:
+    """Keep the batch of an iteration and restart without it; all processes come here together.
+
+    ``where``: the iteration, and the number of its micro-batch among all. ``again``: a micro-batch
+    is left out already.
 
     Raises:
         Diverged: the first time.
         TrainingFailed: once a restart has not helped.
     """
-    before = skipped(paths)
-    number = after_skips(done - 1, before)
+    done, number = where
     values = {name: float(term) for name, term in losses.items()}
     loss = values.get("loss", float("nan"))
     kept = _dump(paths, done, batch, values)
-    if before:
+    if again:
+        left_out = ", ".join(map(str, skipped(paths)))
         raise TrainingFailed(
             f"the loss is {loss} at iteration {done}, after a restart without the draws of "
-            f"micro-batch {before[-1]}: the batch is kept in {kept}; lower lr, or set clip_norm"
+            f"micro-batch {left_out}: the batch is kept in {kept}; lower lr, or set clip_norm"
         )
     if is_main_process():
         row = {"iteration": done, "micro_batch": number, "loss": str(loss)}

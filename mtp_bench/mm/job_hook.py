@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 
 from mtp_bench.errors import UserError
 from mtp_bench.mm import checkpoints, divergence
+from mtp_bench.mm.draws import after_skips
 from mtp_bench.store import scalars
 from mtp_bench.store.control import REASONS, Control, Interrupted
 from mtp_bench.store.paths import JobPaths
@@ -55,6 +56,8 @@ class Course:
     train_seed: int
     checkpoint_seconds: float
     pretraining: bool = False
+    skipped: tuple[int, ...] = ()
+    """Micro-batches that are left out."""
 
 
 class JobHook(Hook):
@@ -186,7 +189,9 @@ class JobHook(Hook):
         if pretraining:
             (bad,) = _agreed(bad)
             if bad:
-                divergence.leave_out(self._paths, done, batch, terms)
+                number = after_skips(done - 1, self._course.skipped)
+                again = len(self._course.skipped) > 0
+                divergence.leave_out(self._paths, (done, number), batch, terms, again=again)
         elif bad:
             raise divergence.TrainingFailed(
                 f"the loss is {float(loss)} at iteration {done}: "

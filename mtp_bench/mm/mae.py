@@ -65,6 +65,8 @@ class Encoder(nn.Module):
         self._checkpointing = checkpointing
         self.layers = len(self.vit.blocks)
         self.patch, _ = self.vit.patch_embed.patch_size
+        if image_size % self.patch:
+            raise UserError(f"{name}: image_size {image_size} is no multiple of {self.patch}")
         self.grid = image_size // self.patch
         width, own = self.vit.embed_dim, self.vit.pos_embed
         known = positions(width, self.grid)[None]

@@ -55,7 +55,7 @@ def model(context: Context) -> Config:
         raise UserError(f"{context.spec.recipe}: 'frozen' leaves nothing to pretrain")
     norm = {"type": "SyncBN" if context.sync_norm else "BN", "requires_grad": True}
     kinds: dict[str, Callable[[int], Config]] = {
-        "semantic": lambda count: _upernet(settings.decoder, count + 1, norm),
+        "semantic": lambda count: upernet(settings.decoder, count + 1, norm),
         "instance": lambda count: mask_rcnn(
             settings.detector, count, settings.mtp.mask_size, settings.mtp.mask_convs
         ),
@@ -87,7 +87,8 @@ def model(context: Context) -> Config:
     }
 
 
-def _upernet(decoder: Decoder, outputs: int, norm: Config) -> Config:
+def upernet(decoder: Decoder, outputs: int, norm: Config) -> Config:
+    """The semantic head's config; the published one is half as wide as in fine-tuning."""
     return {
         "type": "mmseg.EncoderDecoder",
         "decode_head": {
