@@ -103,7 +103,7 @@ def make_job(tmp_path: Path, eight: Path) -> MakeJob:
     ("dataset", "more", "figure"),
     [
         ("DIOR", "length: {iterations: 70}", "AP50"),
-        ("DIOR", f"length: {{iterations: 140}}, lr: 2e-3, {RETINANET}", "AP50"),
+        ("DIOR", f"length: {{iterations: 180}}, lr: 2e-3, {RETINANET}", "AP50"),
         ("DIOR-R", "length: {iterations: 70}", "mAP_kit"),
     ],
 )
