@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 
 from mtp_bench.datasets import loading
 from mtp_bench.datasets.fingerprint import of_files
-from mtp_bench.datasets.pixels import first_line, rgb
+from mtp_bench.datasets.pixels import RASTERS, first_line, rgb
 from mtp_bench.datasets.samples import DataFacts
 from mtp_bench.errors import UserError
 from mtp_bench.suite.protocol import Normalisation
@@ -22,6 +23,8 @@ JUDGED = 256
 """Pictures that the loss is told of."""
 ASPECT = (3 / 4, 4 / 3)
 TRIES = 10
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
 
 
 def pictures(source: dict[str, Any], folder: str | None) -> tuple[Path, list[Path]]:
@@ -45,7 +48,9 @@ def facts(source: dict[str, Any], folder: str | None) -> DataFacts:
     """For the record."""
     if folder is None:
         loaded = loading.load(loading.Source(**source))
-        return loading.facts(loaded, [sample for _, sample in loaded.samples("train")])
+        told = loading.facts(loaded, [sample for _, sample in loaded.samples("train")])
+        counts = {**told.counts, "test": min(JUDGED, told.train_images)}
+        return replace(told, counts=counts)
     root, found = pictures(source, folder)
     return DataFacts(
         counts={"train": len(found), "test": min(JUDGED, len(found))},
@@ -75,7 +80,8 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
         _, self.samples = pictures(source, folder)
         self._training = role == "train"
         if not self._training:
-            self.samples = self.samples[:: max(1, len(self.samples) // JUDGED)][:JUDGED]
+            count = min(JUDGED, len(self.samples))
+            self.samples = [self.samples[i * len(self.samples) // count] for i in range(count)]
         self._side, self._patches = mae["image_size"], (mae["image_size"] // mae["patch"]) ** 2
         self._crop, self._augment = mae["crop"], mae["augment"] and self._training
         norm = Normalisation.model_validate_json(json.dumps(normalisation))
@@ -104,16 +110,11 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
     def _read(self, path: Path) -> Image.Image:
         """The crop, resized; of a large JPEG only as fine as that takes."""
         try:
-            with Image.open(path) as image:
-                whole = image.size
-                box = self._box(*whole)
-                least = min(box[2] - box[0], box[3] - box[1])
-                if image.format == "JPEG" and image.mode == "RGB" and least >= 2 * self._side:
-                    share = self._side / least
-                    image.draft("RGB", (round(whole[0] * share), round(whole[1] * share)))
-                    plain = image.convert("RGB")
-                else:
-                    plain = Image.fromarray(rgb(path))
+            if path.suffix.lower() in RASTERS:  # which rasterio alone may read
+                plain = Image.fromarray(rgb(path))
+                whole, box = plain.size, self._box(*plain.size)
+            else:
+                plain, whole, box = self._decoded(path)
         except (OSError, ValueError, SyntaxError) as error:
             raise UserError(
                 f"{path}: cannot be read ({first_line(error)}): mend it, or take it away"
@@ -123,7 +124,20 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
         size = (self._side, self._side)
         return plain.resize(size, Image.Resampling.BICUBIC, box=scaled, reducing_gap=3.0)
 
-    def _box(self, wide: int, high: int) -> tuple[float, float, float, float]:
+    def _decoded(self, path: Path) -> tuple[Image.Image, tuple[int, int], Box]:
+        """The picture, perhaps in small; its own size, and the crop in pixels of that."""
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError("more than 8 bits a channel")
+            box = self._box(*image.size)
+            whole, least = image.size, min(box[2] - box[0], box[3] - box[1])
+            if image.format == "JPEG" and image.mode == "RGB" and least >= 2 * self._side:
+                share = self._side / least
+                image.draft("RGB", (round(whole[0] * share), round(whole[1] * share)))
+                return image.convert("RGB"), whole, box
+        return Image.fromarray(rgb(path)), whole, box
+
+    def _box(self, wide: int, high: int) -> Box:
         """Left, top, right, bottom of what is cut out."""
         if self._augment:
             for _ in range(TRIES):

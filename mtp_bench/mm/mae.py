@@ -81,6 +81,8 @@ class Encoder(nn.Module):
     def encode(self, images: Tensor, shown: Tensor | None = None) -> Tensor:
         """(B, 3, S, S) → (B, 1 + k, D), the class token first; ``shown``: (B, k) patches."""
         tokens, where = self.vit.patch_embed(images), self.vit.pos_embed
+        if tokens.ndim == 4:  # of timm's models for pictures of any size
+            tokens = tokens.flatten(1, 2)
         tokens = tokens + where[:, -tokens.shape[1] :]
         if shown is not None:
             tokens = tokens.gather(1, shown[..., None].expand(-1, -1, tokens.shape[2]))

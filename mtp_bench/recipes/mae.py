@@ -38,12 +38,15 @@ def model(context: Context) -> Config:
 
 def dataset(context: Context, role: Role) -> Config:
     """One role's config."""
+    import torch
+
     from mtp_bench.mm.mae import plain
 
     augmentation(context, STEPS, "mae")
     settings, mae = context.spec.settings, _settings(context.spec)
     side = settings.image_size
-    patch = plain(context.spec.backbone, side).patch_embed.patch_size[0]
+    with torch.device("meta"):  # for its patches' size alone
+        patch = plain(context.spec.backbone, side).patch_embed.patch_size[0]
     return {
         "type": "mtp_bench.datasets.unlabelled.UnlabelledImages",
         "source": _source(context.spec, context.roots),

@@ -82,6 +82,32 @@ def test_a_file_that_is_no_picture_is_named(folder: Path) -> None:
         found[len(found) - 5]
 
 
+def test_colours_survive_every_mode(folder: Path) -> None:
+    """CMYK 90, 100, 110, 120 is no colour of its own here; alpha is left out."""
+    found = data(folder, augment=False)
+    rgba = found[2]["inputs"].mean(dim=(1, 2)).tolist()
+    wanted = [(v - m) / s for v, m, s in zip((90, 100, 110), *NORM.values(), strict=True)]
+    assert rgba == pytest.approx(wanted, abs=0.02)
+
+
+def test_what_has_more_than_eight_bits_is_refused(folder: Path) -> None:
+    Image.fromarray(np.full((40, 40), 500, np.uint16)).save(folder / "mine" / "deep.png")
+    found = data(folder)
+    index = next(i for i, path in enumerate(found.samples) if path.name == "deep.png")
+    with pytest.raises(UserError, match=r"deep\.png: cannot be read \(more than 8 bits"):
+        found[index]
+
+
+def test_judged_pictures_are_spread_over_all(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for number in range(400):
+        (tmp_path / "mine" / f"{number:03d}.jpg").touch()
+    chosen = [int(path.stem) for path in data(tmp_path, "test").samples]
+    assert len(chosen) == 256
+    assert chosen[-1] > 390
+    assert chosen == sorted(set(chosen))
+
+
 @pytest.mark.parametrize(("name", "told"), [("none", "no such folder"), ("empty", "no picture")])
 def test_a_folder_without_pictures_is_refused(name: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()

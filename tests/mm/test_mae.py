@@ -100,7 +100,7 @@ def test_a_few_steps_lower_the_loss() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["vit_t_rvsa", "timm/vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["vit_t_rvsa", "timm/vit_tiny_patch16_224", "timm/test_vit"])
 def test_backbones_start_from_it_bit_for_bit(name: str) -> None:
     state = export(model(name))
     backbone = create(name, image_size=SIDE, **for_task(name, "segmentation"))
@@ -109,7 +109,7 @@ def test_backbones_start_from_it_bit_for_bit(name: str) -> None:
     assert not report.missing
     own = {key.removeprefix("inner."): value for key, value in backbone.state_dict().items()}
     compared = [key for key in state if key in own and own[key].shape == state[key].shape]
-    assert len(compared) > 40
+    assert len(compared) > 30
     assert all(torch.equal(own[key], state[key]) for key in compared)
     if "rvsa" in name:
         assert torch.equal(own["pos_embed"], state["pos_embed"][:, 1:])
