@@ -12,6 +12,7 @@ from PIL import Image
 
 from mtp_bench.datasets.unlabelled import UnlabelledImages, facts, pictures
 from mtp_bench.errors import UserError
+from mtp_bench.mm.draws import seeded
 
 NORM = {"mean": [100.0, 110.0, 120.0], "std": [50.0, 60.0, 70.0]}
 
@@ -68,6 +69,20 @@ def test_a_crop_is_that_of_the_picture(tmp_path: Path) -> None:
 def test_judged_pictures_hide_the_same_patches_each_time(folder: Path) -> None:
     first, again = (data(folder, "test")[2] for _ in range(2))
     assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_what_a_draw_hides_depends_on_the_draw_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "mine" / "a.png")
+    source = {"name": "Million-AID", "variant": "release", "data": str(tmp_path), "cache": ""}
+    mae = {"image_size": 64, "patch": 8, "crop": [0.2, 1.0], "augment": True}
+    found = UnlabelledImages(source, "mine", "train", mae, NORM)
+    orders = []
+    for draw in (5, 5, 6):
+        with seeded(1, draw):
+            orders.append(found[0]["orders"])
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
 
 
 def test_channels_turn_round_where_weights_take_them_so(folder: Path) -> None:
