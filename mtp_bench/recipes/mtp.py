@@ -194,7 +194,7 @@ def judge(spec: JobSpec, card: Card, pictures: Sequence[dict[str, Any]]) -> Judg
     if not metrics:
         raise UserError(f"{spec.dataset}: no held-out picture has an object: nothing to judge")
     details["metric_definition"] = (
-        "means over the sets, on held-out pictures resized to the training size: "
+        "means over the sets, on held-out pictures resized to the test size: "
         "mAP_mmrotate, mask_AP50 (COCO) and mIoU with background as a class"
     )
     return Judged(metrics=metrics, details=details, primary=next(iter(metrics)))
